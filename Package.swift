@@ -1,0 +1,123 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+// Named crash points and injected defects exist only in builds made for the fault suite
+// (`DATABUS_FAULTS=1 swift build --scratch-path .build-faults`).
+let faults: [SwiftSetting] =
+  Context.environment["DATABUS_FAULTS"] == nil ? [] : [.define("DATABUS_FAULTS")]
+
+// An async function runs where its caller runs: a batch costs no hop to the shared pool and back.
+let swift: [SwiftSetting] =
+  [.swiftLanguageMode(.v6), .enableUpcomingFeature("NonisolatedNonsendingByDefault")] + faults
+
+/// The targets that write methods which return a `Span` need the feature; their clients do not.
+let swiftWithLifetimes: [SwiftSetting] = swift + [.enableExperimentalFeature("Lifetimes")]
+
+let package = Package(
+  name: "databus",
+  products: [
+    .executable(name: "databus", targets: ["databus"]),
+    .library(name: "DatabusCore", targets: ["DatabusCore"]),
+    .library(name: "DatabusCommandLine", targets: ["DatabusCommandLine"]),
+    .library(name: "DatabusTestKit", targets: ["DatabusTestKit"]),
+    .library(name: "MemoryTransport", targets: ["MemoryTransport"]),
+    .library(name: "FileTransport", targets: ["FileTransport"]),
+    .library(name: "SQLiteLogTransport", targets: ["SQLiteLogTransport"]),
+    .library(name: "MemoryState", targets: ["MemoryState"]),
+    .library(name: "SQLiteState", targets: ["SQLiteState"]),
+  ],
+  targets: [
+    // The C libraries of the distribution.
+    .systemLibrary(
+      name: "CSQLite", path: "Sources/CLibraries/CSQLite", pkgConfig: "sqlite3",
+      providers: [.apt(["libsqlite3-dev"])]),
+    .systemLibrary(
+      name: "CCrypto", path: "Sources/CLibraries/CCrypto", pkgConfig: "libcrypto",
+      providers: [.apt(["libssl-dev"])]),
+    .target(name: "CSystem", path: "Sources/CLibraries/CSystem"),
+    .target(
+      name: "CSimdJSON", path: "Sources/CLibraries/CSimdJSON",
+      linkerSettings: [.linkedLibrary("simdjson")]),
+
+    // The engine.
+    .target(
+      name: "DatabusCore", dependencies: ["CSimdJSON", "CCrypto", "CSystem"],
+      swiftSettings: swiftWithLifetimes),
+
+    // What several targets need of one C library.
+    .target(
+      name: "SQLiteClient", dependencies: ["CSQLite"], path: "Sources/Clients/SQLiteClient",
+      swiftSettings: swift),
+
+    // Transports and state backends: they know the core and never each other.
+    .target(
+      name: "MemoryTransport", dependencies: ["DatabusCore"], path: "Sources/Transports/Memory",
+      swiftSettings: swift),
+    .target(
+      name: "FileTransport", dependencies: ["DatabusCore"], path: "Sources/Transports/File",
+      swiftSettings: swift),
+    .target(
+      name: "SQLiteLogTransport", dependencies: ["DatabusCore", "SQLiteClient"],
+      path: "Sources/Transports/SQLiteLog", swiftSettings: swift),
+    .target(
+      name: "MemoryState", dependencies: ["DatabusCore"], path: "Sources/StateBackends/Memory",
+      swiftSettings: swift),
+    .target(
+      name: "SQLiteState", dependencies: ["DatabusCore", "SQLiteClient"],
+      path: "Sources/StateBackends/SQLite", swiftSettings: swift),
+
+    .target(
+      name: "DatabusTestKit", dependencies: ["DatabusCore"], swiftSettings: swift),
+    .target(
+      name: "DatabusCommandLine",
+      dependencies: [
+        "DatabusCore", "MemoryTransport", "FileTransport", "SQLiteLogTransport", "MemoryState",
+        "SQLiteState",
+      ], swiftSettings: swift),
+    .executableTarget(
+      name: "databus", dependencies: ["DatabusCommandLine"], path: "Sources/Databus",
+      swiftSettings: swift),
+    .executableTarget(
+      name: "databus-bench",
+      dependencies: [
+        "DatabusCore", "CSimdJSON", "CSystem", "MemoryTransport", "SQLiteLogTransport", "SQLiteClient",
+        "MemoryState", "SQLiteState",
+      ], path: "Benchmarks", swiftSettings: swift),
+
+    // Tests: one folder per target, plus the suites that run real processes.
+    .testTarget(
+      name: "DatabusCoreTests",
+      dependencies: ["DatabusCore", "MemoryTransport", "MemoryState"], swiftSettings: swift),
+    .testTarget(
+      name: "MemoryTransportTests", dependencies: ["MemoryTransport", "DatabusTestKit"],
+      swiftSettings: swift),
+    .testTarget(
+      name: "FileTransportTests", dependencies: ["FileTransport", "MemoryState", "DatabusTestKit"],
+      swiftSettings: swift),
+    .testTarget(
+      name: "SQLiteClientTests", dependencies: ["SQLiteClient"], swiftSettings: swift),
+    .testTarget(
+      name: "SQLiteLogTransportTests", dependencies: ["SQLiteLogTransport", "SQLiteClient", "DatabusTestKit"],
+      swiftSettings: swift),
+    .testTarget(
+      name: "MemoryStateTests", dependencies: ["MemoryState", "DatabusTestKit"],
+      swiftSettings: swift),
+    .testTarget(
+      name: "SQLiteStateTests", dependencies: ["SQLiteState", "DatabusTestKit"],
+      swiftSettings: swift),
+    .testTarget(
+      name: "DatabusTestKitTests",
+      dependencies: ["DatabusTestKit", "MemoryTransport", "MemoryState"], swiftSettings: swift),
+    .testTarget(
+      name: "DatabusCommandLineTests", dependencies: ["DatabusCommandLine", "databus"],
+      swiftSettings: swift),
+    .testTarget(
+      name: "IntegrationTests", dependencies: ["DatabusCore"], path: "Tests/Integration",
+      swiftSettings: swift),
+    .testTarget(
+      name: "FaultTests",
+      dependencies: ["DatabusCore", "SQLiteClient", "SQLiteLogTransport", "SQLiteState"],
+      path: "Tests/Faults", swiftSettings: swift),
+  ],
+  cxxLanguageStandard: .cxx17
+)

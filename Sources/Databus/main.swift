@@ -1,0 +1,3 @@
+import DatabusCommandLine
+
+DatabusCommand.main()

@@ -1,0 +1,186 @@
+#if canImport(Glibc)
+  import Glibc
+#endif
+
+/// Checkpoints: confirmations first, then one atomic write to the state, then the commit; and what the process says of itself.
+extension Pipeline {
+  func checkpointLoop() async {
+    while !isSenderDone {
+      await checkpointSignal.wait(for: parts.checkpoint.interval, clock)
+      if isSenderDone { return }
+      await checkpointAll()
+      endTroubles()
+      await retryRefusedLetters()
+      await retryRestores()
+      dropSafeLetters()
+    }
+  }
+
+  /// With nothing to read and nothing open there is no reason to wait for the interval.
+  func checkpointWhenQuiet() {
+    let hasNews = partitions.values.contains { partition in
+      guard partition.status == .running, let tracker = partition.tracker, let mark = progress.mark(tracker) else {
+        return false
+      }
+      return mark.open == 0 && partition.saved?.position.next != mark.position
+    }
+    let needsFlush =
+      outputs.contains { $0.capabilities.confirmsOnFlush } && batchesInRouting == 0
+      && partitions.values.contains { $0.tracker.flatMap { progress.mark($0)?.open } ?? 0 > 0 }
+    if hasNews || needsFlush { checkpointSignal.notify() }
+  }
+
+  func checkpointAll() async {
+    await flushSinks(by: clock.now() + .seconds(10))
+    for partition in partitions.values where partition.tracker != nil {
+      await checkpoint(partition.assignment.partition)
+    }
+    await lookAtState()
+    await saveRules()
+  }
+
+  /// Intake waits while the state is away. Where no checkpoint is due that would show that it is back, it is asked.
+  private func lookAtState() async {
+    guard troubles["state"] != nil, let session else { return }
+    do {
+      _ = try await session.multiGet([StoredPosition.key])
+      troubles["state"] = nil
+      progress.changed.notify()
+    } catch { log.debug("the state is still away: \(error)", at: "state") }
+  }
+
+  /// Waits until no checkpoint of the partition is under way, and makes one.
+  func lastCheckpoint(_ assignment: Assignment, by deadline: Instant) async {
+    while isTracking(assignment), partitions[assignment.partition]?.isCheckpointing == true, clock.now() < deadline {
+      await progress.changed.wait(for: .milliseconds(5), clock)
+    }
+    if isTracking(assignment) { await checkpoint(assignment.partition) }
+  }
+
+  /// Sinks that confirm only when they are asked to are asked now.
+  func flushSinks(by deadline: Instant) async {
+    for output in outputs where output.capabilities.confirmsOnFlush {
+      do { try await output.sink.flush(by: deadline) } catch {
+        if !isStopping { troubles[output.stream.stream] = "\(error)" }
+      }
+    }
+  }
+
+  /// One assignment's checkpoint.
+  func checkpoint(_ partition: PartitionID, evenWhereUnchanged: Bool = false) async {
+    guard let entry = partitions[partition], !entry.isCheckpointing, let tracker = entry.tracker,
+      let session = entry.session, let mark = progress.mark(tracker)
+    else { return }
+    let assignment = entry.assignment
+    let token = source?.token(for: mark.position, in: assignment)
+    let reached = StoredPosition(position: Position(next: mark.position, token: token), vector: mark.vector)
+    let target = entry.unconfirmed ?? reached
+    let isNew = entry.saved != target || evenWhereUnchanged
+    let needsCommit = source?.capabilities.commits == true && entry.committed != target.position.next
+    guard isNew || needsCommit else { return }
+    partitions[partition]?.isCheckpointing = true
+    defer { if isTracking(assignment) { partitions[partition]?.isCheckpointing = false } }
+    CrashPoint.confirmedAndNotApplied()
+    if isNew, !(await apply(target, session, assignment)) { return }
+    CrashPoint.appliedAndNotCommitted()
+    if source?.capabilities.commits == true { await commit(target, assignment) }
+  }
+
+  private func isTracking(_ assignment: Assignment) -> Bool {
+    partitions[assignment.partition]?.assignment == assignment
+  }
+
+  private func apply(_ target: StoredPosition, _ session: any StateSession, _ assignment: Assignment) async -> Bool {
+    guard let number = partitions[assignment.partition].map({ $0.checkpoint + 1 }) else { return false }
+    var batch = WriteBatch()
+    batch.put(StoredPosition.key, target.encoded())
+    do {
+      try await session.apply(batch, checkpoint: number)
+    } catch StateError.fenced {
+      counts.fenced += 1
+      log.warning(
+        "another process has taken over this partition's state: it is given up here", at: "\(assignment.partition)")
+      await forget(assignment)
+      try? await source?.release([assignment])
+      return false
+    } catch StateError.unavailable(let reason) {
+      if isTracking(assignment) { partitions[assignment.partition]?.unconfirmed = target }
+      await report("state", reason, .milliseconds(100))
+      return false
+    } catch {
+      if isStopping { return false }
+      await park(assignment, by: .checkpoint, "the checkpoint cannot be written: \(error)")
+      return false
+    }
+    troubles["state"] = nil
+    guard isTracking(assignment) else { return false }
+    partitions[assignment.partition]?.checkpoint = number
+    partitions[assignment.partition]?.saved = target
+    partitions[assignment.partition]?.unconfirmed = nil
+    if partitions[assignment.partition]?.parkedBy == .checkpoint { await unpark(assignment) }
+    return true
+  }
+
+  private func commit(_ target: StoredPosition, _ assignment: Assignment) async {
+    guard let source, let number = partitions[assignment.partition]?.checkpoint else { return }
+    let metadata = CommitMetadata(backend: parts.state.id, checkpoint: number, vector: target.vector)
+    do {
+      let stale = try await source.commit([
+        CommitMark(assignment: assignment, position: target.position, metadata: metadata.text)
+      ])
+      if stale.isEmpty { partitions[assignment.partition]?.committed = target.position.next }
+    } catch {
+      // Best effort: the state has the position.
+      log.debug("a position could not be committed: \(error)", at: "\(assignment.partition)")
+    }
+  }
+
+  // MARK: Presence
+
+  func presenceLoop() async {
+    while !isSenderDone {
+      await writePresence()
+      await tableChanged.wait(for: .seconds(1), clock)
+    }
+  }
+
+  private static let hostName: String = {
+    var name = [CChar](repeating: 0, count: 256)
+    gethostname(&name, 255)
+    return String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }()
+
+  /// What this process says of itself now.
+  public func presence() async -> Presence {
+    let table = await feed?.table ?? .empty
+    let refused = await feed?.refused.count ?? 0
+    return Presence(
+      processID: Int(getpid()), host: Pipeline.hostName, startedAt: startedAt, at: clock.wallMilliseconds(),
+      isReady: troubles.isEmpty && table.version > 0 && !isStopping,
+      reason: troubles.sorted { $0.key < $1.key }.first.map { "\($0.key): \($0.value)" }, tableVersion: table.version,
+      ruleCount: table.ruleCount, refusedCount: refused, rules: table.vector,
+      partitions: partitions.values.map { partition in
+        var parked: String?
+        if case .parked(let reason) = partition.status { parked = reason }
+        return Presence.Partition(
+          partition: partition.assignment.partition, position: partition.saved?.position.next ?? 0,
+          open: partition.tracker.flatMap { progress.mark($0)?.open } ?? 0, parked: parked)
+      }.sorted { $0.partition < $1.partition }, counts: counts)
+  }
+
+  func writePresence() async {
+    guard let session else { return }
+    let record = await presence()
+    var batch = WriteBatch()
+    batch.put(record.key, record.encoded())
+    // What cannot be written now is written a second later.
+    try? await session.apply(batch, checkpoint: nil)
+  }
+
+  func removePresence() async {
+    guard let session else { return }
+    var batch = WriteBatch()
+    batch.delete(await presence().key)
+    try? await session.apply(batch, checkpoint: nil)
+  }
+}

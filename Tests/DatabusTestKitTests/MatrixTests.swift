@@ -1,0 +1,49 @@
+import DatabusCore
+import DatabusTestKit
+import Testing
+
+/// The suites are shown to find what they look for: every case has a subject with one defect, which fails this case and
+/// passes all others.
+@Suite struct MatrixTests {
+  /// The bound of a wait is only reached where a subject is broken in a way that no case expects.
+  private let timeout = Duration.seconds(20)
+
+  @Test func everyTransportCaseHasItsDefect() {
+    #expect(TransportSuite.cases.map(\.name).sorted() == TransportDefect.allCases.map(\.rawValue).sorted())
+  }
+
+  @Test func everyStateCaseHasItsDefect() {
+    #expect(StateSuite.cases.map(\.name).sorted() == StateDefect.allCases.map(\.rawValue).sorted())
+  }
+
+  @Test func theSoundTransportPassesEveryCase() async {
+    let sound = TransportUnderTest("memory") { try await memorySubject(partitions: $0) }
+    let report = await TransportSuite.run(sound, timeout: timeout)
+    #expect(report.violations == [] && report.skipped.isEmpty, "\(report)")
+  }
+
+  @Test func theSoundBackendPassesEveryCase() async {
+    let sound = StateUnderTest("memory") { memoryStateSubject() }
+    let report = await StateSuite.run(sound, timeout: timeout)
+    #expect(report.violations == [] && report.skipped.isEmpty, "\(report)")
+  }
+
+  @Test(arguments: TransportDefect.allCases)
+  func aBrokenTransportFailsExactlyItsCase(_ defect: TransportDefect) async {
+    let broken = TransportUnderTest("\(defect)") { partitions in
+      BrokenTransport.subject(defect, try await memorySubject(partitions: partitions))
+    }
+    let report = await TransportSuite.run(broken, timeout: timeout)
+    #expect(report.failed == [defect.rawValue], "\(report)")
+    #expect(report.skipped.isEmpty, "\(report)")
+  }
+
+  @Test(arguments: StateDefect.allCases)
+  func aBrokenBackendFailsExactlyItsCase(_ defect: StateDefect) async {
+    var broken = StateUnderTest("\(defect)") { BrokenState.subject(defect, memoryStateSubject()) }
+    broken.largestValue = 1 << 18
+    let report = await StateSuite.run(broken, timeout: timeout)
+    #expect(report.failed == [defect.rawValue], "\(report)")
+    #expect(report.skipped.isEmpty, "\(report)")
+  }
+}

@@ -1,0 +1,25 @@
+import Foundation
+import Testing
+
+extension FaultSuite {
+  @Suite("The program that everybody runs")
+  struct BinaryTests {
+    /// Everything that a process under test can be told by.
+    static let names = [
+      "DATABUS_CRASH_AT", "DATABUS_DEFECT", "DATABUS_OPEN_SLOTS", "sent-and-unconfirmed", "confirmed-and-not-applied",
+      "applied-and-not-committed", "during-restore", "commit-highest", "crash point",
+    ]
+
+    static func contains(_ name: String, _ program: Data) -> Bool { program.range(of: Data(name.utf8)) != nil }
+
+    @Test("knows no crash point, no defect and none of their environment variables", arguments: names)
+    func normalProgramKnowsNothing(_ name: String) throws {
+      let normal = try Data(contentsOf: URL(fileURLWithPath: FaultBinary.normalPath), options: .mappedIfSafe)
+      #expect(Self.contains("databus run", normal), "\(FaultBinary.normalPath) is not the program")
+      #expect(!Self.contains(name, normal))
+      // The search can find it.
+      let armed = try Data(contentsOf: URL(fileURLWithPath: try #require(FaultBinary.path)), options: .mappedIfSafe)
+      #expect(Self.contains(name, armed))
+    }
+  }
+}
