@@ -23,6 +23,7 @@ enum TransportDefect: String, CaseIterable, Sendable {
   case restampsOnReread = "read again, a record has the same identity"
   case keepsIncarnation = "in a stream made anew, a record has another identity"
   case jumpsOverGaps = "a position out of range is told as a gap"
+  case staysBeforeHoles = "positions without records are passed"
   case listsOldPartitions = "an added partition is listed and delivered from its beginning"
   case forgetsFirstAtRestart = "records and commits survive a restart"
   case staysOpen = "closing ends a wait"
@@ -176,6 +177,11 @@ private final class BrokenSource: EventSource {
         return try await self.event(records: records, bytes: bytes, wait: wait)
       }
       return .gap(outward(assignment), from: from, to: to)
+    case .passed(let assignment, let position):
+      if defect == .staysBeforeHoles {
+        return try await self.event(records: records, bytes: bytes, wait: wait)
+      }
+      return .passed(outward(assignment), to: position)
     case .idle: return .idle
     case .end: return .end
     }

@@ -27,6 +27,7 @@ func memorySubject(partitions: Int) async throws -> TransportSubject {
   subject.recreate = { control.recreate(stream) }
   subject.truncate = { control.truncate(stream, partition: $0.index, before: $1) }
   subject.setGroupPosition = { control.setCommitted(stream, group: $0, partition: $1.index, to: $2) }
+  subject.skip = { control.skipPositions(stream, partition: $0, positions: 3) }
   subject.revoke = { control.revoke(stream, group: $0, partition: $1.index, within: .seconds(10)) }
   subject.lose = { control.lose(stream, group: $0, partition: $1.index) }
   subject.limitRoom = { control.limitRoom(on: stream, to: $0) }

@@ -12,7 +12,7 @@ import Testing
     "a position reset by an operator is found without metadata",
     "revoked with work in flight: commits count until the release", "a lost assignment can commit nothing",
     "everything is read without a group, from where it is told",
-    "an added partition is listed and delivered from its beginning",
+    "positions without records are passed", "an added partition is listed and delivered from its beginning",
     "a full sink accepts a part and takes the rest later", "a record too large fails alone, as a record error",
   ]
 

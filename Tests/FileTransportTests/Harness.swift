@@ -71,6 +71,7 @@ extension EventSource {
     case .revoking(let assignments, deadline: _): return .revoking(assignments)
     case .lost(let assignments): return .lost(assignments)
     case .gap(let assignment, let from, let to): return .gap(assignment, from: from, to: to)
+    case .passed: throw Unexpected()
     case .idle: return .idle
     case .end: return .end
     }

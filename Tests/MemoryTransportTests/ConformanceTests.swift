@@ -42,6 +42,7 @@ import Testing
     subject.addPartition = { control.addPartition(to: "events") }
     subject.recreate = { control.recreate("events") }
     subject.truncate = { control.truncate("events", partition: $0.index, before: $1) }
+    subject.skip = { control.skipPositions("events", partition: $0, positions: 3) }
     subject.revoke = { control.revoke("events", group: $0, partition: $1.index, within: .seconds(10)) }
     subject.lose = { control.lose("events", group: $0, partition: $1.index) }
     subject.limitRoom = { control.limitRoom(on: "events", to: $0) }

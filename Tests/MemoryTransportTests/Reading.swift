@@ -16,6 +16,7 @@ func tell(_ source: any EventSource, records: Int = 100, bytes: Int = 1 << 20, w
   case .lost(let assignments):
     return assignments.map { "-\($0.partition) \($0.generation)" }.joined(separator: " ")
   case .gap(_, let from, let to): return "gap \(from)..<\(to)"
+  case .passed(_, let position): return "passed \(position)"
   case .idle: return "idle"
   case .end: return "end"
   }

@@ -158,6 +158,7 @@ extension EventSource {
     case .assigned(let assignments): return .assigned(assignments)
     case .lost(let assignments): return .lost(assignments)
     case .gap(let assignment, let from, let to): return .gap(assignment, from, to)
+    case .passed: return .other
     case .idle: return .idle
     case .revoking: return .other
     case .end: return .other

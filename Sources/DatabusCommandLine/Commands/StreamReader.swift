@@ -75,6 +75,7 @@ final class StreamReader {
       }
     case .revoking(let assignments, _): try await source.release(assignments)
     case .lost: break
+    case .passed(let assignment, let position): positions[assignment.partition] = position
     case .idle: break
     case .gap(let assignment, let from, let to):
       positions[assignment.partition] = to

@@ -73,6 +73,11 @@ extension Pipeline {
         await forget(assignment)
       }
     case .gap(let assignment, let from, let to): await takeGap(assignment, from, to)
+    case .passed(let assignment, let position):
+      guard let partition = partitions[assignment.partition], partition.assignment == assignment,
+        partition.status == .running, let tracker = partition.tracker
+      else { break }
+      _ = progress.open(next: position, awaitsDeadLetter: false, tracker)
     case .idle:
       isSourceIdle = true
       try await readRules()

@@ -51,6 +51,10 @@ public enum SourceEvent: ~Copyable, Sendable {
   case lost([Assignment])
   /// Records that are gone, from the first position up to but not including the second.
   case gap(Assignment, from: UInt64, to: UInt64)
+  /// No record stands before this position that was not delivered: what lies between holds none and never will (the marks of
+  /// transactions, what compaction removed). Told where nothing readable stands behind it yet: otherwise the next record's
+  /// position says the same. Without it nobody could tell whether the end of the stream has been reached.
+  case passed(Assignment, to: UInt64)
   /// Nothing came within the time to wait.
   case idle
   /// A finite stream is over, for good.

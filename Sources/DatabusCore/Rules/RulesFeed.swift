@@ -166,6 +166,11 @@ actor RulesFeed {
     case .gap(let assignment, let from, let to):
       takeGap(assignment, from, to)
       return true
+    case .passed(let assignment, let position):
+      guard let entry = partitions[assignment.partition], entry.assignment == assignment else { return true }
+      advance(entry, assignment.partition, to: position)
+      finishSnapshot(assignment.partition)
+      return true
     case .idle: return false
     case .end:
       hasEnded = true
@@ -226,9 +231,13 @@ actor RulesFeed {
       remedy: "put rules that may have changed again; keep rules for ever (no retention)",
       [LogField("to", to)])
     vector.positions[assignment.partition] = to
-    if let entry = partitions[assignment.partition] {
-      _ = progress.open(next: to, awaitsDeadLetter: false, entry.tracker)
-    }
+    if let entry = partitions[assignment.partition] { advance(entry, assignment.partition, to: to) }
+  }
+
+  /// Goes on at a position without any record before it.
+  private func advance(_ entry: Partition, _ partition: PartitionID, to position: UInt64) {
+    vector.positions[partition] = position
+    _ = progress.open(next: position, awaitsDeadLetter: false, entry.tracker)
   }
 
   private struct RawChange {

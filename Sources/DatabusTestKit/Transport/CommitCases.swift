@@ -126,6 +126,35 @@ extension TransportSuite {
     }
   }
 
+  static func holes(_ transport: TransportUnderTest, _ trial: Trial) async throws {
+    try await with(transport, trial) { run in
+      let skip = try trial.require(run.subject.skip, "every position of its partitions holds a record")
+      try await run.append(0..<2)
+      try await trial.within("skip") { try await skip(0) }
+      let reader = try await run.open()
+      let records = try await run.read(reader, records: 2).records
+      guard let last = records.last else { return }
+      let assignment = last.assignment
+      let bounds = try await trial.within("bounds") { try await reader.source.bounds(of: [assignment.partition]) }
+      guard let end = bounds.first?.end.next else { return trial.report("bounds of a partition are missing") }
+      trial.check(end > last.next, "nothing stands behind the last record", at: "\(assignment.partition)/\(end)")
+      // Bounded by itself: a transport that tells nothing here is found without a long wait.
+      let seen = try await trial.within("next") {
+        try await reader.pump(for: .seconds(2)) { $0.passed[assignment] == end }
+      }
+      trial.checkEqual(
+        seen.passed[assignment], end, "how far positions without records were passed", at: last.place)
+      trial.checkEqual(seen.gaps, [], "the list of gaps: nothing is gone that was ever there")
+      try await run.append(2..<3)
+      let more = try await run.read(reader, until: "the record behind positions without records") {
+        $0.values.contains(TestRecord(2).value)
+      }
+      trial.check(
+        more.records.last.map { $0.position >= end } ?? false, "a record stands among positions that were passed")
+      try await run.close(reader)
+    }
+  }
+
   static func outOfRange(_ transport: TransportUnderTest, _ trial: Trial) async throws {
     try await with(transport, trial) { run in
       try trial.require(try await run.capabilities().replayable, "it cannot be read again")

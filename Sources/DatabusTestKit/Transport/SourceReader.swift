@@ -40,6 +40,8 @@ struct Observations: Sendable {
   var deadlines: [Instant] = []
   var lost: [Assignment] = []
   var gaps: [Gap] = []
+  /// Up to where it was told last that no record stands.
+  var passed: [Assignment: UInt64] = [:]
   /// Records of assignments that had been revoked or lost, or never told.
   var strays: [SeenRecord] = []
   /// More records in a batch than had been asked for.
@@ -110,6 +112,7 @@ actor SourceReader {
       seen.held.removeAll { assignments.contains($0) }
     case .gap(let assignment, let from, let to):
       seen.gaps.append(Observations.Gap(assignment: assignment, from: from, to: to))
+    case .passed(let assignment, let position): seen.passed[assignment] = position
     case .idle: break
     case .end: seen.hasEnded = true
     }

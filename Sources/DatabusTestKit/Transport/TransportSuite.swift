@@ -54,6 +54,7 @@ public enum TransportSuite {
     ConformanceCase("read again, a record has the same identity", identityAfterReread),
     ConformanceCase("in a stream made anew, a record has another identity", identityAfterRecreation),
     ConformanceCase("a position out of range is told as a gap", outOfRange),
+    ConformanceCase("positions without records are passed", holes),
     ConformanceCase("an added partition is listed and delivered from its beginning", addedPartition),
     ConformanceCase("records and commits survive a restart", reconnect),
     ConformanceCase("closing ends a wait", closeWhileBlocked),

@@ -60,6 +60,8 @@ public struct TransportSubject: Sendable {
   public var recreate: (@Sendable () async throws -> Void)?
   /// Removes the records of a partition that stand before a position, as retention does.
   public var truncate: (@Sendable (PartitionID, _ before: UInt64) async throws -> Void)?
+  /// Lets at least one position of a partition pass that will never hold a record, behind those that are there, as an aborted transaction does.
+  public var skip: (@Sendable (_ partition: Int) async throws -> Void)?
   /// Sets what a group has committed, as an operator does. No source is open. Preset: `Transport.setGroupPosition`.
   public var setGroupPosition: (@Sendable (_ group: String, PartitionID, _ position: UInt64) async throws -> Void)?
   /// Has a partition taken away from its owner in good order, and gives it to nobody until the group's member is closed. The source is

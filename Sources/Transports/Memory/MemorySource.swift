@@ -35,6 +35,7 @@ final class MemorySource: EventSource, @unchecked Sendable {
     case notice(Notice)
     case records(MemoryChunk, Range<Int>, byteCount: Int, Assignment)
     case gap(Assignment, from: UInt64, to: UInt64)
+    case passed(Assignment, to: UInt64)
     case end
     case nothing(version: UInt64, deadline: Instant?)
   }
@@ -127,6 +128,7 @@ final class MemorySource: EventSource, @unchecked Sendable {
         return .revoking(assignments, deadline: deadline)
       case .notice(.lost(let assignments)): return .lost(assignments)
       case .gap(let assignment, let from, let to): return .gap(assignment, from: from, to: to)
+      case .passed(let assignment, let position): return .passed(assignment, to: position)
       case .end: return .end
       case .nothing(let version, let wake):
         if wait <= .zero || Task.isCancelled { return .idle }
@@ -159,6 +161,8 @@ final class MemorySource: EventSource, @unchecked Sendable {
           return .gap(cursor.assignment, from: from, to: to)
         case .hole(let to):
           cursors[turn].position = to
+          // A record behind it says as much by its position.
+          if to == cursor.partition.end { return .passed(cursor.assignment, to: to) }
           continue
         case .nothing: break
         }
