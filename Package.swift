@@ -23,6 +23,7 @@ let package = Package(
     .library(name: "MemoryTransport", targets: ["MemoryTransport"]),
     .library(name: "FileTransport", targets: ["FileTransport"]),
     .library(name: "SQLiteLogTransport", targets: ["SQLiteLogTransport"]),
+    .library(name: "KafkaTransport", targets: ["KafkaTransport"]),
     .library(name: "MemoryState", targets: ["MemoryState"]),
     .library(name: "SQLiteState", targets: ["SQLiteState"]),
   ],
@@ -34,6 +35,9 @@ let package = Package(
     .systemLibrary(
       name: "CCrypto", path: "Sources/CLibraries/CCrypto", pkgConfig: "libcrypto",
       providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(
+      name: "CRdkafka", path: "Sources/CLibraries/CRdkafka", pkgConfig: "rdkafka",
+      providers: [.apt(["librdkafka-dev"])]),
     .target(name: "CSystem", path: "Sources/CLibraries/CSystem"),
     .target(
       name: "CSimdJSON", path: "Sources/CLibraries/CSimdJSON",
@@ -60,6 +64,9 @@ let package = Package(
       name: "SQLiteLogTransport", dependencies: ["DatabusCore", "SQLiteClient"],
       path: "Sources/Transports/SQLiteLog", swiftSettings: swift),
     .target(
+      name: "KafkaTransport", dependencies: ["DatabusCore", "CRdkafka"], path: "Sources/Transports/Kafka",
+      swiftSettings: swift),
+    .target(
       name: "MemoryState", dependencies: ["DatabusCore"], path: "Sources/StateBackends/Memory",
       swiftSettings: swift),
     .target(
@@ -71,7 +78,7 @@ let package = Package(
     .target(
       name: "DatabusCommandLine",
       dependencies: [
-        "DatabusCore", "MemoryTransport", "FileTransport", "SQLiteLogTransport", "MemoryState",
+        "DatabusCore", "MemoryTransport", "FileTransport", "SQLiteLogTransport", "KafkaTransport", "MemoryState",
         "SQLiteState",
       ], swiftSettings: swift),
     .executableTarget(
@@ -83,6 +90,10 @@ let package = Package(
         "DatabusCore", "CSimdJSON", "CSystem", "MemoryTransport", "SQLiteLogTransport", "SQLiteClient",
         "MemoryState", "SQLiteState",
       ], path: "Benchmarks", swiftSettings: swift),
+
+    // What tests of several targets share.
+    .target(
+      name: "KafkaFixture", dependencies: ["CRdkafka"], path: "Tests/Support/KafkaFixture", swiftSettings: swift),
 
     // Tests: one folder per target, plus the suites that run real processes.
     .testTarget(
@@ -98,6 +109,9 @@ let package = Package(
       name: "SQLiteClientTests", dependencies: ["SQLiteClient"], swiftSettings: swift),
     .testTarget(
       name: "SQLiteLogTransportTests", dependencies: ["SQLiteLogTransport", "SQLiteClient", "DatabusTestKit"],
+      swiftSettings: swift),
+    .testTarget(
+      name: "KafkaTransportTests", dependencies: ["KafkaTransport", "KafkaFixture", "DatabusTestKit"],
       swiftSettings: swift),
     .testTarget(
       name: "MemoryStateTests", dependencies: ["MemoryState", "DatabusTestKit"],

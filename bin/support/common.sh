@@ -40,7 +40,8 @@ find_missing_for_build() {
     pkg-config --exists "$library" 2>/dev/null || missing+=("$package")
   done <<<'simdjson libsimdjson-dev
 sqlite3 libsqlite3-dev
-libcrypto libssl-dev'
+libcrypto libssl-dev
+rdkafka librdkafka-dev'
   find_missing_for_toolchain
 }
 

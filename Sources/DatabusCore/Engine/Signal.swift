@@ -1,7 +1,7 @@
 import Synchronization
 
 /// Wakes a task that waits for something to change. A notification that comes while nobody waits is kept for the next one who does.
-final class Signal: Sendable {
+public final class Signal: Sendable {
   private struct State {
     var isPending = false
     var next = 0
@@ -10,7 +10,9 @@ final class Signal: Sendable {
 
   private let state = Mutex(State())
 
-  func notify() {
+  public init() {}
+
+  public func notify() {
     let waiters = state.withLock { state in
       if state.waiters.isEmpty { state.isPending = true }
       defer { state.waiters = [] }
@@ -20,14 +22,14 @@ final class Signal: Sendable {
   }
 
   /// Returns at the next notification.
-  func wait() async {
+  public func wait() async {
     await withCheckedContinuation { continuation in
       if let now = register(continuation).ready { now.resume() }
     }
   }
 
   /// Returns at the next notification or when the time has passed, whichever comes first.
-  func wait(for duration: Duration, _ clock: any EngineClock) async {
+  public func wait(for duration: Duration, _ clock: any EngineClock) async {
     let deadline = clock.now() + duration
     var timer: Task<Void, Never>?
     await withCheckedContinuation { continuation in
