@@ -262,7 +262,12 @@ public struct ConfigurationDecoder: Sendable {
       }
       var context = context
       context.isSecret = context.isSecret || rule.secret.contains(member.name)
-      if let result = self.value(member.value, element, place, context) { decoded.append((member.name, result)) }
+      guard let result = self.value(member.value, element, place, context) else { continue }
+      if case .string(let text) = result.content, let problem = rule.check?(member.name, text) {
+        report(.invalidValue, at: member.nameOffset, place, problem.message, hint: problem.hint)
+        continue
+      }
+      decoded.append((member.name, result))
     }
     return .map(decoded)
   }

@@ -66,13 +66,17 @@ public struct MapRule: Sendable {
   public var reserved: [String: String]
   /// Names whose values never appear in messages, logs or dumps.
   public var secret: Set<String>
+  /// Says what is wrong with an entry whose value is a string, as a sentence without its full stop, and what to do: nil where nothing is.
+  public var check: (@Sendable (_ name: String, _ value: String) -> (message: String, hint: String?)?)?
   /// What a name stands for: "a name of your choice", "the scheme of a destination's URL".
   public var nameMeaning: String
 
   public init(
     count: ClosedRange<Int> = 0...Int.max, reserved: [String: String] = [:], secret: Set<String> = [],
-    nameMeaning: String = "a name of your choice"
+    nameMeaning: String = "a name of your choice",
+    check: (@Sendable (_ name: String, _ value: String) -> (message: String, hint: String?)?)? = nil
   ) {
+    self.check = check
     self.count = count
     self.reserved = reserved
     self.secret = secret
