@@ -89,7 +89,10 @@ let package = Package(
       dependencies: [
         "DatabusCore", "CSimdJSON", "CSystem", "MemoryTransport", "SQLiteLogTransport", "SQLiteClient",
         "MemoryState", "SQLiteState",
-      ], path: "Benchmarks", swiftSettings: swift),
+      ], path: "Benchmarks", exclude: ["KafkaPassThrough"], swiftSettings: swift),
+    // What the router over Kafka is measured against.
+    .executableTarget(
+      name: "kafka-pass-through", dependencies: ["CRdkafka"], path: "Benchmarks/KafkaPassThrough"),
 
     // What tests of several targets share.
     .target(

@@ -36,13 +36,15 @@ extension BuiltInComponents {
       [
         FieldDeclaration(
           "bootstrapServers", .string(.notEmpty), required: true,
-          example: "${KAFKA_BOOTSTRAP_SERVERS:-localhost:9092}", "Brokers to begin with: `host:port`, separated by commas."),
+          example: "${KAFKA_BOOTSTRAP_SERVERS:-localhost:9092}",
+          "Brokers to begin with: `host:port`, separated by commas."),
         FieldDeclaration(
           "properties",
           .map(
             of: .string(),
             MapRule(
-              reserved: KafkaProperties.reserved, secret: KafkaProperties.secret, nameMeaning: "a property of librdkafka",
+              reserved: KafkaProperties.reserved, secret: KafkaProperties.secret,
+              nameMeaning: "a property of librdkafka",
               check: { name, value in
                 guard let problem = KafkaProperties.problem(name, value) else { return nil }
                 return (

@@ -147,6 +147,8 @@ public actor Pipeline {
   var remadeAt: [Int: Instant] = [:]
   /// Sinks that failed deliveries and have confirmed none since, with their count of confirmations then.
   var failingSinks: [Int: UInt64] = [:]
+  /// Streams whose sinks have said what keeps them.
+  var stuckSinks: Set<String> = []
   /// What is wrong now, by part: readiness is red while there is anything.
   var troubles: [String: String] = [:]
   /// The trouble told last, by part.
@@ -243,7 +245,8 @@ public actor Pipeline {
       settings: .init(
         decoder: RuleDecoder(
           schemes: Set(sinkOfScheme.keys), maximumBytes: limits.ruleBytes, maximumDepth: limits.depth),
-        sinks: sinkOfScheme, maximumRules: limits.rules, storesRules: parts.storesRules), progress: progress,
+        sinks: sinkOfScheme, maximumRules: limits.rules, storesRules: parts.storesRules, clock: clock),
+      progress: progress,
       log: log.named("rules"), executor: thread)
     self.feed = feed
     try await feed.load()

@@ -82,10 +82,12 @@ extension Pipeline {
   private func explain(_ reason: StartDecision.Reason, _ partition: PartitionID, _ position: Position) {
     switch reason {
     case .state, .commit: break
+    case .operatorsCommit:
+      log.warning("the committed position was set by an operator: reading starts there", at: "\(partition)/\(position)")
     case .foreignCommit:
-      log.warning(
-        "the committed position was set by an operator or belongs to another state: reading starts there",
-        at: "\(partition)/\(position)")
+      let message = "the committed position belongs to another state: reading starts there"
+      // Without shared state that is how a partition comes back from another process.
+      log.log(parts.state.capabilities.isShared ? .warning : .info, message, at: "\(partition)/\(position)")
     case .stateIsOlder:
       log.error(
         "the state is older than the commit: it has lost writes; reading starts at the commit",

@@ -9,7 +9,7 @@ extension Pipeline {
       await checkpointSignal.wait(for: parts.checkpoint.interval, clock)
       if isSenderDone { return }
       await checkpointAll()
-      endTroubles()
+      lookAtSinks()
       await retryRefusedLetters()
       await retryRestores()
       dropSafeLetters()
@@ -32,9 +32,11 @@ extension Pipeline {
 
   func checkpointAll() async {
     await flushSinks(by: clock.now() + .seconds(10))
+    var marks: [CommitMark] = []
     for partition in partitions.values where partition.tracker != nil {
-      await checkpoint(partition.assignment.partition)
+      if let mark = await store(partition.assignment.partition) { marks.append(mark) }
     }
+    await commit(marks)
     await lookAtState()
     await saveRules()
   }
@@ -68,22 +70,41 @@ extension Pipeline {
 
   /// One assignment's checkpoint.
   func checkpoint(_ partition: PartitionID, evenWhereUnchanged: Bool = false) async {
+    if let mark = await store(partition, evenWhereUnchanged: evenWhereUnchanged) { await commit([mark]) }
+  }
+
+  /// Writes one assignment's checkpoint to the state.
+  ///
+  /// - Returns: what is to be committed, by `commit`, which ends the checkpoint; nil: nothing, and it has ended.
+  private func store(_ partition: PartitionID, evenWhereUnchanged: Bool = false) async -> CommitMark? {
     guard let entry = partitions[partition], !entry.isCheckpointing, let tracker = entry.tracker,
       let session = entry.session, let mark = progress.mark(tracker)
-    else { return }
+    else { return nil }
     let assignment = entry.assignment
     let token = source?.token(for: mark.position, in: assignment)
     let reached = StoredPosition(position: Position(next: mark.position, token: token), vector: mark.vector)
     let target = entry.unconfirmed ?? reached
     let isNew = entry.saved != target || evenWhereUnchanged
     let needsCommit = source?.capabilities.commits == true && entry.committed != target.position.next
-    guard isNew || needsCommit else { return }
+    guard isNew || needsCommit else { return nil }
     partitions[partition]?.isCheckpointing = true
-    defer { if isTracking(assignment) { partitions[partition]?.isCheckpointing = false } }
     CrashPoint.confirmedAndNotApplied()
-    if isNew, !(await apply(target, session, assignment)) { return }
+    if isNew, !(await apply(target, session, assignment)) {
+      endCheckpoint(assignment)
+      return nil
+    }
     CrashPoint.appliedAndNotCommitted()
-    if source?.capabilities.commits == true { await commit(target, assignment) }
+    guard source?.capabilities.commits == true, let number = partitions[partition]?.checkpoint, isTracking(assignment)
+    else {
+      endCheckpoint(assignment)
+      return nil
+    }
+    let metadata = CommitMetadata(backend: parts.state.id, checkpoint: number, vector: target.vector)
+    return CommitMark(assignment: assignment, position: target.position, metadata: metadata.text)
+  }
+
+  private func endCheckpoint(_ assignment: Assignment) {
+    if isTracking(assignment) { partitions[assignment.partition]?.isCheckpointing = false }
   }
 
   private func isTracking(_ assignment: Assignment) -> Bool {
@@ -121,18 +142,20 @@ extension Pipeline {
     return true
   }
 
-  private func commit(_ target: StoredPosition, _ assignment: Assignment) async {
-    guard let source, let number = partitions[assignment.partition]?.checkpoint else { return }
-    let metadata = CommitMetadata(backend: parts.state.id, checkpoint: number, vector: target.vector)
+  /// Commits what `store` has written, all of it at once.
+  private func commit(_ marks: [CommitMark]) async {
+    guard let source, !marks.isEmpty else { return }
     do {
-      let stale = try await source.commit([
-        CommitMark(assignment: assignment, position: target.position, metadata: metadata.text)
-      ])
-      if stale.isEmpty { partitions[assignment.partition]?.committed = target.position.next }
+      let stale = try await source.commit(marks)
+      for mark in marks where !stale.contains(mark.assignment) && isTracking(mark.assignment) {
+        partitions[mark.assignment.partition]?.committed = mark.position.next
+      }
     } catch {
-      // Best effort: the state has the position.
-      log.debug("a position could not be committed: \(error)", at: "\(assignment.partition)")
+      // Best effort: the state has the positions.
+      let places = marks.map { "\($0.assignment.partition)" }.joined(separator: ", ")
+      log.debug("positions could not be committed: \(error)", at: places)
     }
+    for mark in marks { endCheckpoint(mark.assignment) }
   }
 
   // MARK: Presence

@@ -186,7 +186,7 @@ extension Pipeline {
   /// closed, the checkpoint applied.
   private func isIdle() async -> Bool {
     guard parts.stopsWhenIdle || isSourceAtEnd else { return false }
-    endTroubles()
+    lookAtSinks()
     guard batchesInRouting == 0, let source else { return false }
     if let failure = parkedForAnOperator() {
       end(failure)

@@ -88,9 +88,21 @@ extension Pipeline {
     troubles[outputs[output].stream.stream] = nil
   }
 
-  /// Looks whether sinks have recovered that nothing more is sent to.
-  func endTroubles() {
+  /// Looks whether sinks have recovered that nothing more is sent to, and whether one is stuck that goes on trying by itself.
+  func lookAtSinks() {
     for output in Array(failingSinks.keys) { endTrouble(of: output) }
+    for output in outputs {
+      let stream = output.stream.stream
+      if let trouble = output.sink.trouble {
+        if troubles.updateValue(trouble, forKey: stream) != trouble {
+          log.error(trouble, at: stream, remedy: "it is tried again without limit; nothing is lost meanwhile")
+        }
+        stuckSinks.insert(stream)
+      } else if stuckSinks.remove(stream) != nil {
+        troubles[stream] = nil
+        log.info("records are taken again", at: stream)
+      }
+    }
   }
 
   // MARK: What a sink could not take

@@ -74,7 +74,9 @@ enum StartDecision: Hashable, Sendable {
   enum Reason: Hashable, Sendable {
     case state
     case commit
-    /// An operator's reset, or another backend's commit.
+    /// An operator's reset.
+    case operatorsCommit
+    /// Another backend's commit: where state is not shared, another process has had the partition meanwhile.
     case foreignCommit
     /// The state has lost writes that the commit knows of.
     case stateIsOlder
@@ -97,9 +99,10 @@ enum StartDecision: Hashable, Sendable {
         "the state has a position for \(partition), and the transport has no commit for it (the stream was re-created, or its commits have expired); set the position with \"databus positions set\", or remove this partition's state"
       )
     }
-    guard let metadata = CommitMetadata(committed.metadata), metadata.backend == backend else {
-      return .start(committed.position, because: .foreignCommit)
+    guard let metadata = CommitMetadata(committed.metadata) else {
+      return .start(committed.position, because: .operatorsCommit)
     }
+    guard metadata.backend == backend else { return .start(committed.position, because: .foreignCommit) }
     guard let stored else {
       // Number 0 is committed before the first checkpoint.
       return .start(committed.position, because: metadata.checkpoint == 0 ? .commit : .noState)

@@ -62,9 +62,17 @@ public protocol EventSink: Sendable {
   /// Returns when `send` will accept something again.
   func writable() async throws
 
+  /// What keeps accepted deliveries from ending at the moment, in a sentence for people; nil: nothing that is known. For sinks that
+  /// go on trying by themselves: what they cannot deliver now does not fail, and nobody would hear of it.
+  var trouble: String? { get }
+
   /// Returns when everything accepted before the call has ended, or throws at the deadline.
   func flush(by deadline: Instant) async throws
 
   /// Ends the sink. What has not ended by then never will be told.
   func close() async
+}
+
+extension EventSink {
+  public var trouble: String? { nil }
 }

@@ -87,6 +87,14 @@ public struct CommittedPosition: Sendable, Hashable {
   }
 }
 
+/// What compaction does to a stream: of each key only the latest record is kept, and tombstones go after a while.
+public struct StreamCompaction: Sendable, Hashable {
+  /// How long a tombstone is kept at least: who has not read for longer may have missed one.
+  public var tombstoneRetention: Duration
+
+  public init(tombstoneRetention: Duration) { self.tombstoneRetention = tombstoneRetention }
+}
+
 /// What a partition holds now.
 public struct PartitionBounds: Sendable, Hashable {
   /// The first position that can be read.
@@ -159,6 +167,9 @@ public protocol EventSource: Sendable {
   /// The first positions whose records are not older than `timestamp` (milliseconds since 1970), where `seeksByTime`.
   func positions(of partitions: [PartitionID], at timestamp: Int64) async throws -> [Position]
 
+  /// What compaction does to the stream; nil: it is not compacted.
+  func compaction() async throws -> StreamCompaction?
+
   /// The token that belongs to `next` in this assignment, for transports whose positions have one.
   func token(for next: UInt64, in assignment: Assignment) -> [UInt8]?
 
@@ -172,5 +183,6 @@ extension EventSource {
       .transport,
       "This transport cannot find a position by time; set \"start\" to \"earliest\" or \"latest\".")
   }
+  public func compaction() async throws -> StreamCompaction? { nil }
   public func token(for next: UInt64, in assignment: Assignment) -> [UInt8]? { nil }
 }

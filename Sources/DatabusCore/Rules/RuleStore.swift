@@ -4,9 +4,12 @@ public struct RuleStore: Sendable {
   private let session: any StateSession
   /// The vector as it is stored.
   public private(set) var vector: RulesVector
+  /// When the stored rules were known last to be all that the stream held, in milliseconds since 1970; nil where that was never noted.
+  public private(set) var confirmedAt: Int64?
 
   private static let rulePrefix = Array("rule/".utf8)
   private static let vectorKey = Array("rules-vector".utf8)
+  private static let confirmationKey = Array("rules-confirmed".utf8)
 
   private static func key(_ ruleID: String) -> [UInt8] { rulePrefix + Array(ruleID.utf8) }
 
@@ -16,6 +19,9 @@ public struct RuleStore: Sendable {
   public init(_ session: any StateSession) async throws {
     self.session = session
     vector = try await RuleStore.readVector(session)
+    confirmedAt = try await session.multiGet([RuleStore.confirmationKey])[0].flatMap {
+      Int64(String(decoding: $0, as: UTF8.self))
+    }
   }
 
   private static func readVector(_ session: any StateSession) async throws -> RulesVector {
@@ -67,6 +73,18 @@ public struct RuleStore: Sendable {
     batch.expect(RuleStore.vectorKey, vector.isEmpty ? nil : Array(vector.description.utf8))
     try await session.apply(batch, checkpoint: nil)
     vector = new
+  }
+
+  /// Notes that the stored rules were all that the stream held at a time.
+  ///
+  /// - Parameter time: milliseconds since 1970.
+  /// - Throws: `StateError.diverged` where somebody else has written since the vector was read.
+  public mutating func confirm(at time: Int64) async throws {
+    var batch = WriteBatch()
+    batch.put(RuleStore.confirmationKey, Array(String(time).utf8))
+    batch.expect(RuleStore.vectorKey, vector.isEmpty ? nil : Array(vector.description.utf8))
+    try await session.apply(batch, checkpoint: nil)
+    confirmedAt = time
   }
 
   /// Reads the stored vector again, after somebody else has written.

@@ -15,6 +15,7 @@ actor RulesFeed {
     var maximumRules: Int
     /// Changes are written to the rule store.
     var storesRules: Bool
+    var clock: any EngineClock = SystemClock()
   }
 
   private let executor: WorkerThread
@@ -32,7 +33,7 @@ actor RulesFeed {
   private struct Partition {
     var assignment: Assignment
     var tracker: UInt16
-    /// Where the stream stood when this assignment began: until then a whole table is incomplete.
+    /// Where the stream stood when this assignment began, if all of it is read again: until then the table is incomplete.
     var snapshotEnd: UInt64?
     var snapshotIDs: Set<String> = []
   }
@@ -57,6 +58,10 @@ actor RulesFeed {
   private var refusals: [Refusal] = []
   private var isSaving = false
   private var hasEnded = false
+  /// What compaction does to the stream; the outer nil: it has not been asked yet.
+  private var compaction: StreamCompaction??
+  /// When the stream was found read to its end last, in milliseconds since 1970.
+  private var readToEndAt: Int64?
 
   init(
     source: any EventSource, store: RuleStore, settings: Settings, progress: Progress, log: Logger,
@@ -84,9 +89,7 @@ actor RulesFeed {
   private func revive(_ stored: StoredRule) {
     remember(key: stored.key, of: stored.ruleID)
     if let timestamp = stored.timestamp { timestamps[stored.ruleID] = timestamp }
-    if source.capabilities.wholeTable, let slash = stored.locator.lastIndex(of: "/") {
-      origins[stored.ruleID] = String(stored.locator[..<slash])
-    }
+    if source.capabilities.wholeTable { noteOrigin(stored) }
     switch settings.decoder.decode(stored.latest) {
     case .upsert(let rule):
       install(rule)
@@ -164,14 +167,16 @@ actor RulesFeed {
       for assignment in assignments { forget(assignment) }
       return true
     case .gap(let assignment, let from, let to):
-      takeGap(assignment, from, to)
+      try await takeGap(assignment, from, to)
       return true
     case .passed(let assignment, let position):
       guard let entry = partitions[assignment.partition], entry.assignment == assignment else { return true }
       advance(entry, assignment.partition, to: position)
       finishSnapshot(assignment.partition)
       return true
-    case .idle: return false
+    case .idle:
+      readToEndAt = settings.clock.wallMilliseconds()
+      return false
     case .end:
       hasEnded = true
       return false
@@ -194,12 +199,24 @@ actor RulesFeed {
     where old.stream == partition.stream && old.index == partition.index && old.incarnation != partition.incarnation {
       vector.positions[old] = nil
     }
+    let isCompacted = try await compactionOfStream() != nil
+    if let stored = vector.positions[partition], stored > bounds.end.next {
+      warnOfAnotherLife(partition, stored, bounds)
+      vector.positions[partition] = bounds.first.next
+    }
     var position = vector.positions[partition] ?? bounds.first.next
     var entry = Partition(assignment: assignment, tracker: 0)
     if source.capabilities.wholeTable {
       position = bounds.first.next
       entry.snapshotEnd = bounds.end.next
-    } else if vector.positions[partition] == nil, bounds.isTruncated {
+    } else if isCompacted, vector.positions[partition] != nil, try await mayHaveMissedTombstones(position, bounds) {
+      log.warning(
+        "the stored rules are too old for this compacted stream: it is read from its beginning, and what is not in it any more is removed",
+        at: "\(partition)")
+      position = bounds.first.next
+      entry.snapshotEnd = bounds.end.next
+      for rule in try await store.rules() { noteOrigin(rule) }
+    } else if vector.positions[partition] == nil, bounds.isTruncated, !isCompacted {
       guard !builder.rules.isEmpty || !refused.isEmpty else {
         throw StateError.unusable(
           "the rules stream \(partition) does not begin at its start any more (retention has removed records), and there is no stored state: rules would be missing; write all rules again to a new stream without retention"
@@ -217,6 +234,29 @@ actor RulesFeed {
     finishSnapshot(partition)
   }
 
+  private func compactionOfStream() async throws -> StreamCompaction? {
+    if let compaction { return compaction }
+    let asked = try await source.compaction()
+    compaction = .some(asked)
+    return asked
+  }
+
+  /// Whether a tombstone can have gone since the store was known last to be complete: then only the whole stream tells what was deleted.
+  private func mayHaveMissedTombstones(_ position: UInt64, _ bounds: PartitionBounds) async throws -> Bool {
+    guard let compaction = try await compactionOfStream() else { return false }
+    if position < bounds.first.next { return true }
+    guard let confirmed = store.confirmedAt else { return true }
+    let age = Duration.milliseconds(max(0, settings.clock.wallMilliseconds() - confirmed))
+    return age > compaction.tombstoneRetention / 2
+  }
+
+  private func warnOfAnotherLife(_ partition: PartitionID, _ position: UInt64, _ bounds: PartitionBounds) {
+    log.warning(
+      "the rules stream is shorter than it was: it was made anew, and is read from its beginning; rules that are not in it stay",
+      at: "\(partition)/\(position)",
+      remedy: "delete rules that are not wanted any more", [LogField("end", bounds.end.next)])
+  }
+
   private func forget(_ assignment: Assignment) {
     assigned.removeAll { $0 == assignment }
     guard let entry = partitions[assignment.partition], entry.assignment == assignment else { return }
@@ -224,7 +264,14 @@ actor RulesFeed {
     partitions[assignment.partition] = nil
   }
 
-  private func takeGap(_ assignment: Assignment, _ from: UInt64, _ to: UInt64) {
+  private func takeGap(_ assignment: Assignment, _ from: UInt64, _ to: UInt64) async throws {
+    let partition = assignment.partition
+    if to < from, let entry = partitions[partition], entry.assignment == assignment {
+      let bounds = try await source.bounds(of: [partition])[0]
+      warnOfAnotherLife(partition, from, bounds)
+      advance(entry, partition, to: bounds.first.next)
+      return try await source.seek(assignment, to: bounds.first)
+    }
     log.warning(
       "records of the rules stream are gone; rules that they changed stay as they are stored",
       at: "\(assignment.partition)/\(from)",
@@ -355,8 +402,14 @@ actor RulesFeed {
     if settings.storesRules { unsaved[ruleID] = .some(stored) }
   }
 
+  /// Remembers the partition that a stored rule came from.
+  private func noteOrigin(_ stored: StoredRule) {
+    guard let slash = stored.locator.lastIndex(of: "/") else { return }
+    origins[stored.ruleID] = String(stored.locator[..<slash])
+  }
+
   private func note(_ ruleID: String, of partition: PartitionID) {
-    guard source.capabilities.wholeTable else { return }
+    guard source.capabilities.wholeTable || partitions[partition]?.snapshotEnd != nil else { return }
     partitions[partition]?.snapshotIDs.insert(ruleID)
     origins[ruleID] = partition.description
   }
@@ -467,7 +520,10 @@ actor RulesFeed {
   /// Writes what has changed, once every dead letter of it is safe. False where it is not yet.
   @discardableResult
   func save() async throws -> Bool {
-    if !needsSaving { return true }
+    if !needsSaving {
+      try await confirm()
+      return true
+    }
     guard refusals.isEmpty, partitions.values.allSatisfy({ (progress.mark($0.tracker)?.open ?? 0) == 0 }) else {
       return false
     }
@@ -497,6 +553,26 @@ actor RulesFeed {
     }
     for (ruleID, rule) in changes where unsaved[ruleID] == .some(rule) { unsaved[ruleID] = nil }
     return true
+  }
+
+  /// The store's age matters only where tombstones go. It is noted a good deal more often than they do.
+  private static let confirmationInterval = Duration.seconds(60)
+
+  private func confirm() async throws {
+    guard settings.storesRules, case .some(.some(let compaction)) = compaction, let time = readToEndAt,
+      !isInsideSnapshot
+    else { return }
+    let interval = min(RulesFeed.confirmationInterval, compaction.tombstoneRetention / 10)
+    if let last = store.confirmedAt, Duration.milliseconds(time - last) < interval { return }
+    var store = self.store
+    do {
+      try await store.confirm(at: time)
+      self.store = store
+    } catch StateError.diverged {
+      // Another process has written: its rules are as new.
+      try await store.refresh()
+      self.store = store
+    }
   }
 
   func close() async { await source.close() }

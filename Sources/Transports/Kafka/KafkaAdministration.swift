@@ -135,9 +135,9 @@ final class KafkaAdministration: Sendable {
     }
   }
 
-  /// A topic's configuration, by name.
-  func configuration(of topic: String) async throws -> [String: String] {
-    try await client.ask("The configuration of \"\(topic)\" cannot be read") { client, timeout in
+  /// A topic's configuration, by name; nil where we may not see it.
+  func configuration(of topic: String) async throws -> [String: String]? {
+    try await client.ask("The configuration of \"\(topic)\" cannot be read") { client, timeout -> [String: String]? in
       guard let resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic) else { return [:] }
       defer { rd_kafka_ConfigResource_destroy(resource) }
       var resources: [OpaquePointer?] = [resource]
@@ -152,6 +152,7 @@ final class KafkaAdministration: Sendable {
       else { return all }
       for place in 0..<count {
         let code = rd_kafka_ConfigResource_error(list[place])
+        if KafkaError(code).isDenied { return nil }
         if code != RD_KAFKA_RESP_ERR_NO_ERROR { throw KafkaError(code) }
         var entryCount = 0
         guard let entries = rd_kafka_ConfigResource_configs(list[place], &entryCount) else { continue }

@@ -411,6 +411,20 @@ final class KafkaSource: EventSource {
     }
   }
 
+  func compaction() async throws -> StreamCompaction? {
+    try refuseClosed()
+    guard let settings = try await administration.configuration(of: topic) else {
+      client.log.warning(
+        "whether the topic is compacted cannot be seen: it is taken for one that is not", at: topic,
+        remedy: "grant DESCRIBE_CONFIGS on the topic (kafka-acls.sh), or keep it uncompacted")
+      return nil
+    }
+    let policies = (settings["cleanup.policy"] ?? "").split(separator: ",").map { $0.filter { $0 != " " } }
+    guard policies.contains("compact") else { return nil }
+    let milliseconds = settings["delete.retention.ms"].flatMap { Int64($0) } ?? 86_400_000
+    return StreamCompaction(tombstoneRetention: .milliseconds(milliseconds))
+  }
+
   private func check(_ partitions: [PartitionID]) throws {
     for partition in partitions where partition.incarnation != incarnation || partition.stream != topic {
       throw TransportError(

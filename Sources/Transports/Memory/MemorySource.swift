@@ -6,6 +6,7 @@ final class MemorySource: EventSource, @unchecked Sendable {
   let capabilities: SourceCapabilities
   let signal: MemorySignal
   let revocationWindow: Duration
+  private let tombstoneRetention: Duration?
   private let log: MemoryLog
   private let stream: String
   private let mode: SourceMode
@@ -48,6 +49,7 @@ final class MemorySource: EventSource, @unchecked Sendable {
     stream = topic.name
     signal = MemorySignal(lock: log.lock)
     revocationWindow = options.revocationWindow
+    tombstoneRetention = options.tombstoneRetention
     var isMember = false
     if case .group = mode { isMember = true }
     capabilities = SourceCapabilities(
@@ -283,6 +285,10 @@ final class MemorySource: EventSource, @unchecked Sendable {
       try log.conduct(of: stream).raise(.bounds)
       return log.topics[stream]?.partitionIDs ?? []
     }
+  }
+
+  func compaction() async throws -> StreamCompaction? {
+    tombstoneRetention.map { StreamCompaction(tombstoneRetention: $0) }
   }
 
   func positions(of partitions: [PartitionID], at timestamp: Int64) async throws -> [Position] {

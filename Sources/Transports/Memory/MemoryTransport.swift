@@ -35,6 +35,8 @@ public final class MemoryTransport: Transport, @unchecked Sendable {
     public var maximumRecordBytes = 16 * 1_048_576
     /// Deliveries that a sink holds without an end, at most.
     public var maximumInFlight = 65_536
+    /// Streams are compacted, and tombstones stay so long; nil: they are not. Compaction itself is the test's to do (`truncate`).
+    public var tombstoneRetention: Duration?
     /// The time a member has to give a partition back.
     public var revocationWindow = Duration.seconds(10)
 

@@ -124,11 +124,14 @@ import Testing
     // The commit names our backend and a checkpoint that we have.
     #expect(decide(stored: stored, "b/5/") == .start(state, because: .state))
     #expect(decide(stored: stored, "b/4/") == .start(state, because: .state))
-    // An operator's reset, another backend's commit, or text that nobody knows.
-    for metadata in ["", "other/5/", "nonsense", "b/x/"] {
-      #expect(decide(stored: stored, metadata) == .start(broker, because: .foreignCommit))
-      #expect(decide(stored: nil, metadata) == .start(broker, because: .foreignCommit))
+    // An operator's reset, or text that nobody knows.
+    for metadata in ["", "nonsense", "b/x/"] {
+      #expect(decide(stored: stored, metadata) == .start(broker, because: .operatorsCommit))
+      #expect(decide(stored: nil, metadata) == .start(broker, because: .operatorsCommit))
     }
+    // Another backend's commit.
+    #expect(decide(stored: stored, "other/5/") == .start(broker, because: .foreignCommit))
+    #expect(decide(stored: nil, "other/5/") == .start(broker, because: .foreignCommit))
     // The state has lost writes.
     #expect(decide(stored: stored, "b/6/") == .start(broker, because: .stateIsOlder))
     // State without a commit.

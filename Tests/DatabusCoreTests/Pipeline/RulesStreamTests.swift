@@ -188,4 +188,45 @@ import Testing
     try await fixture.runUntilIdle()
     #expect(fixture.numbers == [0])
   }
+
+  @Test func positionsWithoutRecordsAtTheEndAreNoReasonToWait() async throws {
+    let fixture = PipelineFixture()
+    try fixture.rule()
+    fixture.control.skipPositions("rules", partition: 0, positions: 3)
+    try fixture.events(0..<2)
+    fixture.control.skipPositions("events", partition: 0, positions: 2)
+    try await fixture.runUntilIdle()
+    #expect(fixture.numbers == [0, 1])
+    #expect(fixture.committed() == 4)
+  }
+
+  /// Two rules, of which the first one's record goes away without a trace, as a deleted rule's does once compaction has removed its
+  /// tombstone as well.
+  private func withoutFirstRecord(after age: Duration) async throws -> PipelineFixture {
+    var options = MemoryTransport.Options()
+    options.tombstoneRetention = .seconds(100)
+    let fixture = PipelineFixture(options: options)
+    try fixture.rule("a", ["a"])
+    try fixture.rule("b", ["a"])
+    try await fixture.runUntilIdle()
+    fixture.control.truncate("rules", partition: 0, before: 1)
+    try await letTimePass(age, fixture)
+    try fixture.events(0..<1)
+    try await fixture.runUntilIdle()
+    return fixture
+  }
+
+  @Test func aStoreThatIsTooOldForACompactedStreamIsComparedWithAllOfIt() async throws {
+    let fixture = try await withoutFirstRecord(after: .seconds(60))
+    #expect(fixture.results.compactMap { $0["rule"]?.string } == ["b"])
+    // And what was compared is new again.
+    try fixture.events(1..<2)
+    try await fixture.runUntilIdle()
+    #expect(fixture.results.compactMap { $0["rule"]?.string } == ["b", "b"])
+  }
+
+  @Test func aStoreThatIsYoungerThanTombstonesIsBelieved() async throws {
+    let fixture = try await withoutFirstRecord(after: .zero)
+    #expect(fixture.results.compactMap { $0["rule"]?.string } == ["a", "b"])
+  }
 }
