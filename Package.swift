@@ -133,7 +133,9 @@ let package = Package(
       swiftSettings: swift),
     .testTarget(
       name: "FaultTests",
-      dependencies: ["DatabusCore", "SQLiteClient", "SQLiteLogTransport", "SQLiteState"],
+      dependencies: [
+        "DatabusCore", "SQLiteClient", "SQLiteLogTransport", "SQLiteState", "KafkaTransport", "KafkaFixture",
+      ],
       path: "Tests/Faults", swiftSettings: swift),
   ],
   cxxLanguageStandard: .cxx17
