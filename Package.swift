@@ -38,6 +38,8 @@ let package = Package(
     .systemLibrary(
       name: "CRdkafka", path: "Sources/CLibraries/CRdkafka", pkgConfig: "rdkafka",
       providers: [.apt(["librdkafka-dev"])]),
+    // Not by pkg-config: hiredis.pc has a flag (-D_FILE_OFFSET_BITS=64) that SwiftPM refuses, with a warning at each build.
+    .systemLibrary(name: "CHiredis", path: "Sources/CLibraries/CHiredis"),
     .target(name: "CSystem", path: "Sources/CLibraries/CSystem"),
     .target(
       name: "CSimdJSON", path: "Sources/CLibraries/CSimdJSON",
@@ -51,6 +53,10 @@ let package = Package(
     // What several targets need of one C library.
     .target(
       name: "SQLiteClient", dependencies: ["CSQLite"], path: "Sources/Clients/SQLiteClient",
+      swiftSettings: swift),
+
+    .target(
+      name: "RedisClient", dependencies: ["CHiredis"], path: "Sources/Clients/RedisClient",
       swiftSettings: swift),
 
     // Transports and state backends: they know the core and never each other.
@@ -122,6 +128,10 @@ let package = Package(
     .testTarget(
       name: "SQLiteStateTests", dependencies: ["SQLiteState", "DatabusTestKit"],
       swiftSettings: swift),
+    .target(
+      name: "RedisServerFixture", path: "Tests/Support/RedisServer", swiftSettings: swift),
+    .testTarget(
+      name: "RedisClientTests", dependencies: ["RedisClient", "RedisServerFixture"], swiftSettings: swift),
     .testTarget(
       name: "DatabusTestKitTests",
       dependencies: ["DatabusTestKit", "MemoryTransport", "MemoryState"], swiftSettings: swift),

@@ -40,6 +40,7 @@ find_missing_for_build() {
     pkg-config --exists "$library" 2>/dev/null || missing+=("$package")
   done <<<'simdjson libsimdjson-dev
 sqlite3 libsqlite3-dev
+hiredis libhiredis-dev
 libcrypto libssl-dev
 rdkafka librdkafka-dev'
   find_missing_for_toolchain
@@ -64,6 +65,8 @@ libz3.so.4 libz3-4'
 # Tests also run other processes.
 find_missing_for_tests() {
   command -v python3 >/dev/null || missing+=(python3)
+  # Each test starts a server of its own; a service that the package starts is not used.
+  command -v redis-server >/dev/null || missing+=(redis-server)
 }
 
 # Root: installs what is missing. Anybody else: says what to type and ends with 2.

@@ -1,0 +1,58 @@
+/// A Lua script that runs in Redis: sent once, then called by its hash.
+public struct RedisScript: Sendable, Hashable {
+  public let source: String
+
+  public init(_ source: String) { self.source = source }
+}
+
+/// A command with its arguments, which are bytes: zero bytes and all.
+public struct RedisCommand: Sendable {
+  /// The arguments behind one another: one piece of memory, however many they are.
+  private(set) var bytes: [UInt8] = []
+  private(set) var lengths: [Int] = []
+  /// nil: the first argument is the command's name.
+  let script: RedisScript?
+
+  public init(_ name: String, _ arguments: String...) {
+    script = nil
+    append(name)
+    for argument in arguments { append(argument) }
+  }
+
+  /// A call of a script. Its arguments are appended.
+  ///
+  /// - Parameter keys: all keys that the script uses: in a cluster they must be of one slot.
+  public init(_ script: RedisScript, keys: [String]) {
+    self.script = script
+    append(keys.count)
+    for key in keys { append(key) }
+  }
+
+  public mutating func append(_ argument: String) {
+    lengths.append(argument.utf8.count)
+    bytes.append(contentsOf: argument.utf8)
+  }
+
+  public mutating func append(_ argument: [UInt8]) {
+    lengths.append(argument.count)
+    bytes.append(contentsOf: argument)
+  }
+
+  public mutating func append(_ argument: some BinaryInteger) { append(String(argument)) }
+
+  /// An argument that begins with one byte and goes on with others.
+  public mutating func append(_ first: UInt8, _ rest: [UInt8]) {
+    lengths.append(rest.count + 1)
+    bytes.append(first)
+    bytes.append(contentsOf: rest)
+  }
+
+  /// Makes room for arguments of so many bytes in all.
+  public mutating func reserve(arguments: Int, bytes count: Int) {
+    lengths.reserveCapacity(lengths.count + arguments)
+    bytes.reserveCapacity(bytes.count + count)
+  }
+
+  /// What the command weighs on its way.
+  public var byteCount: Int { bytes.count }
+}

@@ -1,0 +1,210 @@
+import CHiredis
+
+/// One connection to one Redis server, made when it is needed and made anew after an error. Calls block: use it from one
+/// thread at a time, and never on Swift's own pool.
+///
+/// A call whose answer was lost is never repeated here, since it may have been done: the caller decides. While the server is away
+/// calls fail at once between two tries.
+public final class RedisConnection {
+  public struct Options: Sendable {
+    public var endpoint: RedisEndpoint
+    /// How long making a connection may take.
+    public var connectTimeout: Duration
+    /// How long a call may wait without a byte going or coming.
+    public var timeout: Duration
+
+    public init(_ endpoint: RedisEndpoint, connectTimeout: Duration = .seconds(5), timeout: Duration = .seconds(5)) {
+      self.endpoint = endpoint
+      self.connectTimeout = connectTimeout
+      self.timeout = timeout
+    }
+  }
+
+  public let options: Options
+  /// The server's URL without the password, for messages.
+  public let place: String
+  // Owned: freed by `disconnect`, and replaced only while it is nil.
+  private var context: UnsafeMutablePointer<redisContext>?
+  /// The hashes of scripts that some server has been sent.
+  private var hashes: [RedisScript: String] = [:]
+  private var pace = ReconnectPace()
+
+  public init(_ options: Options) {
+    self.options = options
+    place = options.endpoint.description
+  }
+
+  deinit { disconnect() }
+
+  /// Ends the connection. The next call makes another one.
+  public func disconnect() {
+    if let context { redisFree(context) }
+    context = nil
+  }
+
+  // MARK: Calls
+
+  /// Sends commands together and waits for all their answers: one round trip.
+  ///
+  /// Scripts that the server does not know are sent to it first; where it has forgotten one, the calls that it refused for
+  /// that are repeated behind the others.
+  ///
+  /// - Returns: the answers, in the commands' order; `RedisReply.error` for a command that was refused.
+  /// - Throws: where there is no answer. What was sent may have been done: see `RedisError.isKnownNotDone`.
+  public func send(_ commands: [RedisCommand]) throws(RedisError) -> [RedisReply] {
+    if commands.isEmpty { return [] }
+    let now = ContinuousClock.now
+    if context == nil, let error = pace.refusal(at: now) { throw error }
+    do throws(RedisError) {
+      if context == nil { context = try connect() }
+      try load(Set(commands.compactMap(\.script)).filter { hashes[$0] == nil })
+      var replies = try roundTrip(commands)
+      let forgotten = replies.indices.filter { index in
+        if case .error(let error) = replies[index] { return error.kind == .unknownScript }
+        return false
+      }
+      if !forgotten.isEmpty {
+        try load(Set(forgotten.compactMap { commands[$0].script }))
+        let again = try roundTrip(forgotten.map { commands[$0] })
+        for (index, reply) in zip(forgotten, again) { replies[index] = reply }
+      }
+      pace.succeeded()
+      // A replica or a server that drops us soon: the name may lead to another one next time.
+      for case .error(let error) in replies where error.kind == .readOnly { disconnect() }
+      return replies
+    } catch {
+      disconnect()
+      pace.failed(error, at: ContinuousClock.now)
+      throw error
+    }
+  }
+
+  /// One command. Throws also where it is refused.
+  public func call(_ command: RedisCommand) throws(RedisError) -> RedisReply {
+    try send([command])[0].checked()
+  }
+
+  private func load(_ scripts: Set<RedisScript>) throws(RedisError) {
+    if scripts.isEmpty { return }
+    let scripts = Array(scripts)
+    let replies = try roundTrip(scripts.map { RedisCommand("SCRIPT", "LOAD", $0.source) })
+    for (script, reply) in zip(scripts, replies) {
+      guard let hash = try reply.checked().text else { throw .notRedis(place) }
+      hashes[script] = hash
+    }
+  }
+
+  private func roundTrip(_ commands: [RedisCommand]) throws(RedisError) -> [RedisReply] {
+    guard let context else { throw .lost(place, "it is closed") }
+    for command in commands { try append(command, to: context) }
+    var error: Int32 = 0
+    if databus_redis_flush(context, &error) != REDIS_OK { throw failure(of: context, error) }
+    var replies: [RedisReply] = []
+    replies.reserveCapacity(commands.count)
+    for _ in commands {
+      guard let reply = databus_redis_next_reply(context, &error) else { throw failure(of: context, error) }
+      defer { freeReplyObject(reply) }
+      replies.append(RedisReply(reply) { RedisError(reply: $0, at: place) })
+    }
+    return replies
+  }
+
+  /// Puts a command into hiredis's buffer.
+  private func append(_ command: RedisCommand, to context: UnsafeMutablePointer<redisContext>) throws(RedisError) {
+    let prefix: [UInt8] =
+      command.script == nil ? [] : Array("EVALSHA".utf8) + Array((command.script.flatMap { hashes[$0] } ?? "").utf8)
+    let prefixLengths = command.script == nil ? [] : [7, prefix.count - 7]
+    let lengths = prefixLengths + command.lengths
+    let status = prefix.withUnsafeBytes { prefix in
+      command.bytes.withUnsafeBytes { bytes in
+        withUnsafeTemporaryAllocation(of: UnsafePointer<CChar>?.self, capacity: lengths.count) { pointers in
+          // Arguments without bytes may have no memory; hiredis looks at none of it then.
+          var (next, offset) = (prefix.baseAddress, 0)
+          for index in lengths.indices {
+            if index == prefixLengths.count { (next, offset) = (bytes.baseAddress, 0) }
+            pointers.initializeElement(at: index, to: next.map { ($0 + offset).assumingMemoryBound(to: CChar.self) })
+            offset += lengths[index]
+          }
+          return redisAppendCommandArgv(context, Int32(clamping: lengths.count), pointers.baseAddress, lengths)
+        }
+      }
+    }
+    if status != REDIS_OK { throw failure(of: context, 0) }
+  }
+
+  // MARK: Connecting
+
+  private func connect() throws(RedisError) -> UnsafeMutablePointer<redisContext> {
+    let limit = timeval(options.connectTimeout)
+    let made: UnsafeMutablePointer<redisContext>? =
+      switch options.endpoint.address {
+      case .tcp(let host, let port): redisConnectWithTimeout(host, Int32(port), limit)
+      case .unix(let path): redisConnectUnixWithTimeout(path, limit)
+      }
+    guard let made else { throw .unreachable(place, "no memory") }
+    if made.pointee.err != 0 {
+      let detail = String(cString: databus_redis_error_text(made))
+      redisFree(made)
+      throw .unreachable(place, detail)
+    }
+    databus_redis_close_on_exec(made)
+    redisSetTimeout(made, timeval(options.timeout))
+    if case .tcp = options.endpoint.address { redisEnableKeepAlive(made) }
+    context = made
+    do throws(RedisError) {
+      try introduce()
+    } catch {
+      context = nil
+      redisFree(made)
+      throw error
+    }
+    return made
+  }
+
+  /// Says who we are and which database is meant.
+  private func introduce() throws(RedisError) {
+    let endpoint = options.endpoint
+    var commands: [RedisCommand] = []
+    if let password = endpoint.password {
+      var command = RedisCommand("AUTH")
+      if let username = endpoint.username { command.append(username) }
+      command.append(password)
+      commands.append(command)
+    }
+    let hasPassword = !commands.isEmpty
+    if endpoint.database != 0 { commands.append(RedisCommand("SELECT", "\(endpoint.database)")) }
+    if commands.isEmpty { return }
+    let replies = try roundTrip(commands)
+    if hasPassword, case .error(let error) = replies[0] { throw refusal(ofPassword: error) }
+    if endpoint.database != 0, case .error(let error) = replies[replies.count - 1] {
+      guard error.kind == .refused else { throw error }
+      throw RedisError(
+        .refused,
+        "Redis at \(place) has no database \(endpoint.database): name another one (its setting \"databases\" says how "
+          + "many there are; a cluster has only 0).")
+    }
+  }
+
+  /// The server's own words are left out where they may repeat what was sent.
+  private func refusal(ofPassword error: RedisError) -> RedisError {
+    guard error.kind == .refused else { return error }
+    return RedisError(
+      .authentication,
+      "Redis at \(place) does not take the password: it has none set (then give none), or it is older than 6 and knows no user names."
+    )
+  }
+
+  private func failure(of context: UnsafeMutablePointer<redisContext>, _ error: Int32) -> RedisError {
+    if databus_redis_is_timeout(context, error) != 0 { return .timedOut(place, options.timeout) }
+    if context.pointee.err == REDIS_ERR_PROTOCOL { return .notRedis(place) }
+    return .lost(place, String(cString: databus_redis_error_text(context)))
+  }
+}
+
+extension timeval {
+  /// At least a millisecond: none at all would be without end.
+  fileprivate init(_ duration: Duration) {
+    let (seconds, attoseconds) = max(duration, .milliseconds(1)).components
+    self.init(tv_sec: Int(clamping: min(seconds, 1 << 31)), tv_usec: Int(attoseconds / 1_000_000_000_000))
+  }
+}
