@@ -26,6 +26,7 @@ let package = Package(
     .library(name: "KafkaTransport", targets: ["KafkaTransport"]),
     .library(name: "MemoryState", targets: ["MemoryState"]),
     .library(name: "SQLiteState", targets: ["SQLiteState"]),
+    .library(name: "RedisState", targets: ["RedisState"]),
   ],
   targets: [
     // The C libraries of the distribution.
@@ -78,6 +79,9 @@ let package = Package(
     .target(
       name: "SQLiteState", dependencies: ["DatabusCore", "SQLiteClient"],
       path: "Sources/StateBackends/SQLite", swiftSettings: swift),
+    .target(
+      name: "RedisState", dependencies: ["DatabusCore", "RedisClient"],
+      path: "Sources/StateBackends/Redis", swiftSettings: swift),
 
     .target(
       name: "DatabusTestKit", dependencies: ["DatabusCore"], swiftSettings: swift),
@@ -85,7 +89,7 @@ let package = Package(
       name: "DatabusCommandLine",
       dependencies: [
         "DatabusCore", "MemoryTransport", "FileTransport", "SQLiteLogTransport", "KafkaTransport", "MemoryState",
-        "SQLiteState",
+        "SQLiteState", "RedisState",
       ], swiftSettings: swift),
     .executableTarget(
       name: "databus", dependencies: ["DatabusCommandLine"], path: "Sources/Databus",
@@ -132,6 +136,9 @@ let package = Package(
       name: "RedisServerFixture", path: "Tests/Support/RedisServer", swiftSettings: swift),
     .testTarget(
       name: "RedisClientTests", dependencies: ["RedisClient", "RedisServerFixture"], swiftSettings: swift),
+    .testTarget(
+      name: "RedisStateTests",
+      dependencies: ["RedisState", "RedisClient", "RedisServerFixture", "DatabusTestKit"], swiftSettings: swift),
     .testTarget(
       name: "DatabusTestKitTests",
       dependencies: ["DatabusTestKit", "MemoryTransport", "MemoryState"], swiftSettings: swift),
