@@ -77,7 +77,8 @@ extension Pipeline {
   ///
   /// - Returns: what is to be committed, by `commit`, which ends the checkpoint; nil: nothing, and it has ended.
   private func store(_ partition: PartitionID, evenWhereUnchanged: Bool = false) async -> CommitMark? {
-    guard let entry = partitions[partition], !entry.isCheckpointing, let tracker = entry.tracker,
+    guard let entry = partitions[partition], !entry.isCheckpointing, entry.parkedBy != .restore,
+      let tracker = entry.tracker,
       let session = entry.session, let mark = progress.mark(tracker)
     else { return nil }
     let assignment = entry.assignment
@@ -130,7 +131,14 @@ extension Pipeline {
       return false
     } catch {
       if isStopping { return false }
-      await park(assignment, by: .checkpoint, "the checkpoint cannot be written: \(error)")
+      var cause = ParkCause.checkpoint
+      if case StateError.diverged = error {
+        // The state has lost writes. What it holds and what was committed say where to go on, as at a start.
+        cause = .restore
+        // Where that cannot be seen now, the next save sees it.
+        try? await feed?.lookAtStore()
+      }
+      await park(assignment, by: cause, "the checkpoint cannot be written: \(error)")
       return false
     }
     troubles["state"] = nil

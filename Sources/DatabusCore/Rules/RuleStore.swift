@@ -18,19 +18,18 @@ public struct RuleStore: Sendable {
   /// - Throws: `StateError`.
   public init(_ session: any StateSession) async throws {
     self.session = session
-    vector = try await RuleStore.readVector(session)
-    confirmedAt = try await session.multiGet([RuleStore.confirmationKey])[0].flatMap {
-      Int64(String(decoding: $0, as: UTF8.self))
-    }
+    (vector, confirmedAt) = try await RuleStore.read(session)
   }
 
-  private static func readVector(_ session: any StateSession) async throws -> RulesVector {
-    guard let stored = try await session.multiGet([vectorKey])[0] else { return RulesVector() }
-    guard let vector = RulesVector(String(decoding: stored, as: UTF8.self)) else {
+  private static func read(_ session: any StateSession) async throws -> (RulesVector, Int64?) {
+    let stored = try await session.multiGet([vectorKey, confirmationKey]).map { bytes in
+      bytes.map { String(decoding: $0, as: UTF8.self) }
+    }
+    guard let vector = RulesVector(stored[0] ?? "") else {
       throw StateError.unusable(
         "the stored rules position cannot be read; remove the state to read the rules stream again")
     }
-    return vector
+    return (vector, stored[1].flatMap { Int64($0) })
   }
 
   /// All rules that are stored, refused ones included, in the order of their ids' bytes.
@@ -87,6 +86,6 @@ public struct RuleStore: Sendable {
     confirmedAt = time
   }
 
-  /// Reads the stored vector again, after somebody else has written.
-  public mutating func refresh() async throws { vector = try await RuleStore.readVector(session) }
+  /// Reads again what stands beside the rules, after somebody else has written.
+  public mutating func refresh() async throws { (vector, confirmedAt) = try await RuleStore.read(session) }
 }

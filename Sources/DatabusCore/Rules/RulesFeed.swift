@@ -21,47 +21,51 @@ actor RulesFeed {
   private let executor: WorkerThread
   nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
 
-  private let source: any EventSource
-  private let settings: Settings
+  let source: any EventSource
+  let settings: Settings
   private let progress: Progress
-  private let log: Logger
-  private var store: RuleStore
-  private var builder = RuleTableBuilder()
-  private var vector = RulesVector()
-  private(set) var table = RuleTable.empty
+  let log: Logger
+  var store: RuleStore
+  var builder = RuleTableBuilder()
+  var vector = RulesVector()
+  var table = RuleTable.empty
 
-  private struct Partition {
+  struct Partition {
     var assignment: Assignment
     var tracker: UInt16
     /// Where the stream stood when this assignment began, if all of it is read again: until then the table is incomplete.
     var snapshotEnd: UInt64?
     var snapshotIDs: Set<String> = []
   }
-  private var partitions: [PartitionID: Partition] = [:]
+  var partitions: [PartitionID: Partition] = [:]
   /// Told by the source and not started yet: where that fails, it is tried again.
-  private var assigned: [Assignment] = []
+  var assigned: [Assignment] = []
   /// `stream/partition` that made each rule, for sources that are whole tables: a partition's end removes only what was its own.
-  private var origins: [String: String] = [:]
+  var origins: [String: String] = [:]
 
   /// Rules that are stored and refused, by id.
-  private(set) var refused: [String: [String]] = [:]
+  var refused: [String: [String]] = [:]
   /// Which rule a key made, where the key is not the rule's id; and the other way round.
-  private var ruleOfKey: [[UInt8]: String] = [:]
-  private var keyOfRule: [String: [UInt8]] = [:]
+  var ruleOfKey: [[UInt8]: String] = [:]
+  var keyOfRule: [String: [UInt8]] = [:]
   /// Record times by rule, where several partitions carry rules: the later one wins.
-  private var timestamps: [String: Int64] = [:]
+  var timestamps: [String: Int64] = [:]
 
   /// Changes that the rule store does not have yet.
-  private var unsaved: [String: StoredRule?] = [:]
+  var unsaved: [String: StoredRule?] = [:]
   /// Refused ones among them whose last valid version stands in the store alone.
-  private var needsLastValid: Set<String> = []
+  var needsLastValid: Set<String> = []
   private var refusals: [Refusal] = []
-  private var isSaving = false
+  var isSaving = false
   private var hasEnded = false
   /// What compaction does to the stream; the outer nil: it has not been asked yet.
-  private var compaction: StreamCompaction??
+  var compaction: StreamCompaction??
   /// When the stream was found read to its end last, in milliseconds since 1970.
-  private var readToEndAt: Int64?
+  var readToEndAt: Int64?
+  /// The rule store has lost writes: what it lacks is read again.
+  var hasLostWrites = false
+  /// While rules are read again, the table that is in force stays until the reading has come so far.
+  var readsAgainTo: RulesVector?
 
   init(
     source: any EventSource, store: RuleStore, settings: Settings, progress: Progress, log: Logger,
@@ -79,41 +83,6 @@ actor RulesFeed {
   var ruleCount: Int { builder.rules.count }
 
   // MARK: Start
-
-  /// Compiles the stored rules again: a rule that an older release or another configuration refused is judged anew.
-  func load() async throws {
-    for stored in try await store.rules() { revive(stored) }
-    table = builder.makeTable(vector: vector)
-  }
-
-  private func revive(_ stored: StoredRule) {
-    remember(key: stored.key, of: stored.ruleID)
-    if let timestamp = stored.timestamp { timestamps[stored.ruleID] = timestamp }
-    if source.capabilities.wholeTable { noteOrigin(stored) }
-    switch settings.decoder.decode(stored.latest) {
-    case .upsert(let rule):
-      install(rule)
-      if stored.status != .inForce {
-        var revived = stored
-        revived.status = .inForce
-        revived.lastValid = stored.latest
-        unsaved[stored.ruleID] = revived
-        log.info("a rule that was refused is in force now", at: stored.locator, [LogField("rule", stored.ruleID)])
-      }
-    case .delete: break
-    case .refused(_, let reasons):
-      refused[stored.ruleID] = reasons
-      if let lastValid = stored.lastValid, case .upsert(let rule) = settings.decoder.decode(lastValid) { install(rule) }
-      if stored.status != .refused(reasons) {
-        var judged = stored
-        judged.status = .refused(reasons)
-        unsaved[stored.ruleID] = judged
-        log.warning(
-          "a stored rule is refused: \(reasons.joined(separator: "; "))", at: stored.locator,
-          remedy: "put a valid version of the rule, or delete it", [LogField("rule", stored.ruleID)])
-      }
-    }
-  }
 
   /// Reads up to where the stream stood at the call. Until this has returned no event may be routed.
   func bootstrap(isStopping: @Sendable () -> Bool) async throws {
@@ -150,6 +119,7 @@ actor RulesFeed {
   @discardableResult
   private func read(wait: Duration) async throws -> Bool {
     if hasEnded { return false }
+    if hasLostWrites { return try await readAgain() }
     if try await startAssigned() { return true }
     let event = try await source.next(records: 1000, bytes: 4 << 20, wait: wait)
     switch consume event {
@@ -198,6 +168,10 @@ actor RulesFeed {
     for old in vector.positions.keys
     where old.stream == partition.stream && old.index == partition.index && old.incarnation != partition.incarnation {
       vector.positions[old] = nil
+    }
+    if let target = readsAgainTo?.positions[partition] {
+      // A stream that was made anew may never come so far.
+      readsAgainTo?.positions[partition] = min(target, bounds.end.next)
     }
     let isCompacted = try await compactionOfStream() != nil
     if let stored = vector.positions[partition], stored > bounds.end.next {
@@ -269,6 +243,7 @@ actor RulesFeed {
     if to < from, let entry = partitions[partition], entry.assignment == assignment {
       let bounds = try await source.bounds(of: [partition])[0]
       warnOfAnotherLife(partition, from, bounds)
+      readsAgainTo?.positions[partition] = nil
       advance(entry, partition, to: bounds.first.next)
       return try await source.seek(assignment, to: bounds.first)
     }
@@ -365,12 +340,12 @@ actor RulesFeed {
 
   // MARK: Changes
 
-  private func install(_ rule: Rule) {
+  func install(_ rule: Rule) {
     guard let sink = settings.sinks[rule.scheme] else { return }
     builder.upsert(rule, sink: sink)
   }
 
-  private func remember(key: [UInt8]?, of ruleID: String) {
+  func remember(key: [UInt8]?, of ruleID: String) {
     if let old = keyOfRule.removeValue(forKey: ruleID) { ruleOfKey[old] = nil }
     guard let key, !key.elementsEqual(ruleID.utf8) else { return }
     ruleOfKey[key] = ruleID
@@ -400,12 +375,6 @@ actor RulesFeed {
   /// What the rule store is to hold of a rule; nil: nothing any more.
   private func keep(_ stored: StoredRule?, of ruleID: String) {
     if settings.storesRules { unsaved[ruleID] = .some(stored) }
-  }
-
-  /// Remembers the partition that a stored rule came from.
-  private func noteOrigin(_ stored: StoredRule) {
-    guard let slash = stored.locator.lastIndex(of: "/") else { return }
-    origins[stored.ruleID] = String(stored.locator[..<slash])
   }
 
   private func note(_ ruleID: String, of partition: PartitionID) {
@@ -487,12 +456,14 @@ actor RulesFeed {
     partitions[partition]?.snapshotIDs = []
   }
 
-  private var isInsideSnapshot: Bool { partitions.values.contains { $0.snapshotEnd != nil } }
+  var isInsideSnapshot: Bool { partitions.values.contains { $0.snapshotEnd != nil } }
 
   /// Makes the table of what was read. A whole table that is read in part is not shown.
   @discardableResult
   private func publish() -> Bool {
     if isInsideSnapshot || (!builder.hasChanges && table.vector == vector) { return false }
+    if isReadingAgain { return false }
+    readsAgainTo = nil
     let changed = builder.hasChanges
     table = builder.makeTable(vector: vector)
     return changed
@@ -527,7 +498,7 @@ actor RulesFeed {
     guard refusals.isEmpty, partitions.values.allSatisfy({ (progress.mark($0.tracker)?.open ?? 0) == 0 }) else {
       return false
     }
-    if isSaving { return false }
+    if isSaving || (hasLostWrites && !hasEnded) { return false }
     isSaving = true
     defer { isSaving = false }
     let target = vector
@@ -547,32 +518,13 @@ actor RulesFeed {
       } catch StateError.diverged {
         // Another process has written. Where it is further, there is nothing to add; else the next call writes on top of it.
         try await store.refresh()
+        noteLostWrites(store)
         self.store = store
         guard store.vector == target || storeIsAhead(of: target) else { return false }
       }
     }
     for (ruleID, rule) in changes where unsaved[ruleID] == .some(rule) { unsaved[ruleID] = nil }
     return true
-  }
-
-  /// The store's age matters only where tombstones go. It is noted a good deal more often than they do.
-  private static let confirmationInterval = Duration.seconds(60)
-
-  private func confirm() async throws {
-    guard settings.storesRules, case .some(.some(let compaction)) = compaction, let time = readToEndAt,
-      !isInsideSnapshot
-    else { return }
-    let interval = min(RulesFeed.confirmationInterval, compaction.tombstoneRetention / 10)
-    if let last = store.confirmedAt, Duration.milliseconds(time - last) < interval { return }
-    var store = self.store
-    do {
-      try await store.confirm(at: time)
-      self.store = store
-    } catch StateError.diverged {
-      // Another process has written: its rules are as new.
-      try await store.refresh()
-      self.store = store
-    }
   }
 
   func close() async { await source.close() }
