@@ -6,7 +6,7 @@ import Testing
   static let urls: [(url: String, expected: RedisEndpoint)] = [
     ("redis://localhost", RedisEndpoint(.tcp(host: "localhost", port: 6379))),
     ("redis://localhost:6380/2", RedisEndpoint(.tcp(host: "localhost", port: 6380), database: 2)),
-    ("REDIS://10.0.0.1/", RedisEndpoint(.tcp(host: "10.0.0.1", port: 6379))),
+    ("redis://10.0.0.1/", RedisEndpoint(.tcp(host: "10.0.0.1", port: 6379))),
     ("redis://:secret@h", RedisEndpoint(.tcp(host: "h", port: 6379), password: "secret")),
     ("redis://user:secret@h:1", RedisEndpoint(.tcp(host: "h", port: 1), username: "user", password: "secret")),
     ("redis://u:a%40b%2Fc%25@h", RedisEndpoint(.tcp(host: "h", port: 6379), username: "u", password: "a@b/c%")),
@@ -28,7 +28,8 @@ import Testing
   }
 
   @Test(arguments: [
-    ("localhost:6379", "is no URL"), ("http://h", "another scheme"), ("rediss://h", "stunnel"), ("redis://", "no host"),
+    ("localhost:6379", "is no URL"), ("http://h", "another scheme"), ("Redis://h", "another scheme"),
+    ("rediss://h", "stunnel"), ("redis://", "no host"),
     ("redis://h:0", "port"), ("redis://h:65536", "port"), ("redis://h:secret", "port"), ("redis://h/x", "database"),
     ("redis://h/-1", "database"), ("redis://::1", "brackets"), ("redis://[::1", "bracket"), ("redis://[::1]7", "port"),
     ("redis://:pass word@h", "space"), ("redis://:p%zz@h", "%25"), ("redis://:p%0@h", "%25"), ("redis://:p#@h", "%23"),

@@ -38,9 +38,9 @@ public struct RedisEndpoint: Sendable, Hashable {
       throw URLProblem("contains a space or a control character: percent-encode it (a space is %20)")
     }
     let rest = url[mark.upperBound...]
-    switch url[..<mark.lowerBound].lowercased() {
+    switch url[..<mark.lowerBound] {
     case "redis": try self.init(network: rest)
-    case "unix", "redis+unix": try self.init(socket: rest)
+    case "unix": try self.init(socket: rest)
     case "rediss":
       throw URLProblem(
         "asks for TLS (rediss://), which this program does not have: the hiredis of Debian 12 (0.14) cannot do it. Run a TLS tunnel "

@@ -11,7 +11,7 @@ public final class CuttingProxy: Sendable {
   private let path: String
   /// Requests whose answers are still to be lost.
   private let cuts = Mutex(0)
-  private let requests = Mutex(0)
+  private let trips = Mutex(0)
 
   public init(_ server: RedisServer) throws {
     self.server = server.socket
@@ -46,8 +46,8 @@ public final class CuttingProxy: Sendable {
   /// The next `count` requests are passed on, and their connections end once the server has answered.
   public func loseAnswers(_ count: Int) { cuts.withLock { $0 = count } }
 
-  /// The pieces of requests that have passed: one for each round trip, where they are small.
-  public var roundTrips: Int { requests.withLock { $0 } }
+  /// How often something was asked after an answer, or for the first time: a request may come in several pieces.
+  public var roundTrips: Int { trips.withLock { $0 } }
 
   private func serve(_ client: Int32) {
     let server = Glibc.socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
@@ -57,6 +57,7 @@ public final class CuttingProxy: Sendable {
     }
     guard CuttingProxy.withAddress(self.server, { connect(server, $0, $1) }) == 0 else { return }
     var buffer = [UInt8](repeating: 0, count: 1 << 16)
+    var isAnswered = true
     while true {
       var both = [
         pollfd(fd: client, events: Int16(POLLIN), revents: 0), pollfd(fd: server, events: Int16(POLLIN), revents: 0),
@@ -70,11 +71,13 @@ public final class CuttingProxy: Sendable {
           return cuts > 0
         }
         if isLost { return }
+        isAnswered = true
         if !CuttingProxy.send(buffer, count, to: client) { return }
       } else if both[0].revents != 0 {
         let count = read(client, &buffer, buffer.count)
         if count <= 0 { return }
-        requests.withLock { $0 += 1 }
+        if isAnswered { trips.withLock { $0 += 1 } }
+        isAnswered = false
         if !CuttingProxy.send(buffer, count, to: server) { return }
       }
     }

@@ -177,21 +177,24 @@ public final class RedisServer: @unchecked Sendable {
       .first { FileManager.default.isExecutableFile(atPath: $0) }
   }
 
-  /// A port that nobody listens on at this moment.
+  /// A port that nobody listens on at this moment, and that the system gives to nobody by itself.
   public static func freePort() throws -> UInt16 {
-    let descriptor = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    guard descriptor >= 0 else { throw Failure(description: "no socket") }
-    defer { close(descriptor) }
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-    let code = withUnsafeMutablePointer(to: &address) { pointer in
-      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        bind(descriptor, $0, length) == 0 ? getsockname(descriptor, $0, &length) : -1
+    for _ in 0..<1000 {
+      let port = UInt16.random(in: 10_000..<32_000)
+      let descriptor = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+      guard descriptor >= 0 else { throw Failure(description: "no socket") }
+      defer { close(descriptor) }
+      var address = sockaddr_in()
+      address.sin_family = sa_family_t(AF_INET)
+      address.sin_port = port.bigEndian
+      address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+      let code = withUnsafePointer(to: &address) { pointer in
+        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+          bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+        }
       }
+      if code == 0 { return port }
     }
-    guard code == 0 else { throw Failure(description: "no free port") }
-    return UInt16(bigEndian: address.sin_port)
+    throw Failure(description: "no free port")
   }
 }
