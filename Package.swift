@@ -89,7 +89,7 @@ let package = Package(
       name: "DatabusCommandLine",
       dependencies: [
         "DatabusCore", "MemoryTransport", "FileTransport", "SQLiteLogTransport", "KafkaTransport", "MemoryState",
-        "SQLiteState", "RedisState",
+        "SQLiteState", "RedisState", "RedisClient",
       ], swiftSettings: swift),
     .executableTarget(
       name: "databus", dependencies: ["DatabusCommandLine"], path: "Sources/Databus",
@@ -143,7 +143,7 @@ let package = Package(
       name: "DatabusTestKitTests",
       dependencies: ["DatabusTestKit", "MemoryTransport", "MemoryState"], swiftSettings: swift),
     .testTarget(
-      name: "DatabusCommandLineTests", dependencies: ["DatabusCommandLine", "databus"],
+      name: "DatabusCommandLineTests", dependencies: ["DatabusCommandLine", "databus", "RedisServerFixture"],
       swiftSettings: swift),
     .testTarget(
       name: "IntegrationTests", dependencies: ["DatabusCore"], path: "Tests/Integration",

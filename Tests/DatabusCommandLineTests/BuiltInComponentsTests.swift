@@ -1,6 +1,7 @@
 import DatabusCommandLine
 import DatabusCore
 import Foundation
+import RedisServerFixture
 import Testing
 
 struct BuiltInComponentsTests {
@@ -48,6 +49,47 @@ struct BuiltInComponentsTests {
       #expect(state.capabilities == type.capabilities)
       await state.close()
     }
+  }
+
+  @Test func stateInRedisOpensFromItsSettings() async throws {
+    let server = try await RedisServer(.port, settings: ["--requirepass", "a@b", "--appendonly", "yes"])
+    func open(_ settings: String) async throws -> any StateBackend {
+      let configuration = try load(
+        #"{"pipeline": {"name": "p"}, "transports": {"t": {"type": "memory"}}, "state": {"type": "redis", \#(settings)}}"#,
+        directory: "/")
+      let type = try #require(BuiltInComponents.registry.stateBackend("redis"))
+      let state = try await type.make(configuration.state.settings, configuration.context(named: "state"))
+      #expect(state.capabilities == type.capabilities)
+      // Neither the URL nor what is in it is shown.
+      #expect(!configuration.state.settings.dump.prettyText.contains("a@b"))
+      #expect(!configuration.state.settings.dump.prettyText.contains("a%40b"))
+      return state
+    }
+    let one = try await open(#""url": "\#(server.url)", "username": "default", "password": "a@b", "timeout": "2s""#)
+    let two = try await open(
+      #""url": "\#(server.url.replacingOccurrences(of: "//", with: "//default:a%40b@"))", "keyPrefix": "other""#)
+    #expect(one.id != two.id)
+    #expect(
+      try server.cli("KEYS", "*:id", password: "a@b").split(separator: "\n").sorted() == [
+        "databus:{p}:id", "other:{p}:id",
+      ])
+    await one.close()
+    await two.close()
+  }
+
+  @Test(arguments: [
+    (#""url": "rediss://u:hush@h""#, "stunnel"), (#""url": "h:6379""#, "is no URL"),
+    (#""url": "redis://u:hush@h", "keyPrefix": "a{b}""#, "keyPrefix"),
+    (#""url": "redis://h", "password": """#, "password"),
+  ])
+  func settingsOfRedisThatCannotBeAreRefused(_ settings: String, _ part: String) {
+    let error = #expect(throws: ConfigurationError.self) {
+      try load(
+        #"{"pipeline": {"name": "p"}, "transports": {"t": {"type": "memory"}}, "state": {"type": "redis", \#(settings)}}"#,
+        directory: "/")
+    }
+    let text = "\(error as Any)"
+    #expect(text.contains(part) && !text.contains("hush"), "\(text)")
   }
 
   @Test func theExampleOfTheDesignIsValid() throws {
