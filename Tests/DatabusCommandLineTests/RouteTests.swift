@@ -117,26 +117,63 @@ struct RouteTests {
     }
   }
 
+  /// Runs a line of bash in the directory; `$databus` is the program.
+  private static func bash(_ line: String, in databus: DatabusProcess) async throws {
+    let shell = Process()
+    shell.executableURL = URL(fileURLWithPath: "/bin/bash")
+    shell.arguments = ["-c", line]
+    shell.currentDirectoryURL = databus.directory
+    shell.environment = ProcessInfo.processInfo.environment.merging(["databus": DatabusProcess.executable.path]) { $1 }
+    let (ended, continuation) = AsyncStream.makeStream(of: Void.self)
+    shell.terminationHandler = { _ in continuation.finish() }
+    try shell.run()
+    for await _ in ended {}
+  }
+
   @Test("a reader that goes away ends it without a word")
   func closedPipe() async throws {
     try await DatabusProcess.with { databus in
       try databus.write(Self.rules, to: "rules.jsonl")
       try databus.write(
         (0..<200_000).map { #"{"type":"user:signup","n":\#($0)}"# }.joined(separator: "\n"), to: "e.jsonl")
-      let shell = Process()
-      shell.executableURL = URL(fileURLWithPath: "/bin/bash")
-      shell.arguments = [
-        "-c",
-        "'\(DatabusProcess.executable.path)' route --rules rules.jsonl e.jsonl 2>errors | head -1 >first; echo ${PIPESTATUS[0]} >code",
-      ]
-      shell.currentDirectoryURL = databus.directory
-      let (ended, continuation) = AsyncStream.makeStream(of: Void.self)
-      shell.terminationHandler = { _ in continuation.finish() }
-      try shell.run()
-      for await _ in ended {}
+      try await Self.bash(
+        #""$databus" route --rules rules.jsonl e.jsonl 2>errors | head -1 >first; echo ${PIPESTATUS[0]} >code"#,
+        in: databus)
       #expect(try databus.read("code") == "0\n")
       #expect(try databus.read("errors").isEmpty)
       #expect(try databus.read("first").objects.count == 1)
+    }
+  }
+
+  @Test("a writer that is silent for a while is waited for: a pipe ends where it is closed")
+  func silentWriter() async throws {
+    try await DatabusProcess.with { databus in
+      try databus.write(Self.rules, to: "rules.jsonl")
+      // The writer's pace, and nothing that the test waits for: several times as long as one look at the source.
+      try await Self.bash(
+        #"for n in 1 2 3; do sleep 0.2; echo "{\"type\":\"user:signup\",\"n\":$n}"; done"#
+          + #" | "$databus" route --rules rules.jsonl >results 2>errors"#,
+        in: databus)
+      #expect(
+        try databus.read("results").objects.map { ($0["payload"] as? [String: Any])?["n"] as? Int } == [1, 2, 3])
+      #expect((try databus.read("errors").objects.last?["summary"] as? [String: Any])?["events"] as? Int == 3)
+    }
+  }
+
+  @Test("dead letters in a file cost no wait at the end")
+  func deadLetterFile() async throws {
+    try await DatabusProcess.with { databus in
+      try databus.write(Self.rules, to: "rules.jsonl")
+      // One wait for the checkpoint's interval is a second.
+      var fastest = Int.max
+      for _ in 0..<5 where fastest >= 800 {
+        let result = try await databus.run(
+          "route", "--rules", "rules.jsonl", "--dead-letters", "bad.jsonl", input: "broken\n")
+        let summary = try #require(try result.errors.objects.last?["summary"] as? [String: Any])
+        #expect(summary["deadLetters"] as? Int == 1)
+        fastest = min(fastest, try #require(summary["milliseconds"] as? Int))
+      }
+      #expect(fastest < 800)
     }
   }
 }

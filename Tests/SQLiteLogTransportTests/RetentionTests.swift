@@ -17,6 +17,14 @@ import Testing
     return try await SQLiteLogTransportTests.open(folder.path(), options, clock: clock)
   }
 
+  /// A log with this retention that holds values already: the append does not apply it.
+  private func filled(_ retention: LogRetention, with values: [String]) async throws -> SQLiteLog {
+    let log = try await SQLiteLogTransportTests.open(folder.path(), clock: clock)
+    try await log.send(values, to: "t")
+    await log.close()
+    return try await open(retention)
+  }
+
   private func bounds(_ log: SQLiteLog) async throws -> [UInt64] {
     let bounds = try await log.topics()[0].bounds[0]
     return [bounds.first.next, bounds.end.next]
@@ -31,8 +39,7 @@ import Testing
   }
 
   @Test func recordsAreRemovedByNumber() async throws {
-    let log = try await open(LogRetention(records: 3))
-    try await log.send((0..<10).map(String.init), to: "t")
+    let log = try await filled(LogRetention(records: 3), with: (0..<10).map(String.init))
     #expect(try await log.applyRetention("t") == 7)
     #expect(try await bounds(log) == [8, 11])
     #expect(try await log.topics()[0].bounds[0].isTruncated)
@@ -64,8 +71,7 @@ import Testing
   }
 
   @Test func recordsAreRemovedByBytes() async throws {
-    let log = try await open(LogRetention(bytes: 250))
-    try await log.send((0..<10).map { _ in String(repeating: "x", count: 100) }, to: "t")
+    let log = try await filled(LogRetention(bytes: 250), with: (0..<10).map { _ in String(repeating: "x", count: 100) })
     #expect(try await log.applyRetention("t") == 8)
     #expect(try await bounds(log) == [9, 11])
     #expect(try await log.applyRetention("t") == 0)
@@ -73,16 +79,14 @@ import Testing
   }
 
   @Test func moreThanOneTransactionCanRemoveIsRemovedAll() async throws {
-    let log = try await open(LogRetention(records: 5))
-    try await log.send((0..<25_000).map { _ in "x" }, to: "t")
+    let log = try await filled(LogRetention(records: 5), with: (0..<25_000).map { _ in "x" })
     #expect(try await log.applyRetention("t") == 24_995)
     #expect(try await bounds(log) == [24_996, 25_001])
     await log.close()
   }
 
   @Test func whatTheSlowestGroupHasNotReadStays() async throws {
-    let log = try await open(LogRetention(records: 1))
-    try await log.send((0..<10).map(String.init), to: "t")
+    let log = try await filled(LogRetention(records: 1), with: (0..<10).map(String.init))
     let slow = try await log.makeSource("t", .group("slow"))
     let fast = try await log.makeSource("t", .group("fast"))
     let slowAssignment = try await slow.assignments()[0]
@@ -102,8 +106,7 @@ import Testing
   }
 
   @Test func forcedRetentionPassesAGroupAndTellsItOfTheGap() async throws {
-    let log = try await open(LogRetention(records: 1, force: true))
-    try await log.send((0..<10).map(String.init), to: "t")
+    let log = try await filled(LogRetention(records: 1, force: true), with: (0..<10).map(String.init))
     let source = try await log.makeSource("t", .group("g"))
     let assignment = try await source.assignments()[0]
     try await source.seek(assignment, to: Position(next: 1))

@@ -9,6 +9,8 @@ extension Pipeline {
       await checkpointSignal.wait(for: parts.checkpoint.interval, clock)
       if isSenderDone { return }
       await checkpointAll()
+      // Whoever waits for the end of everything looks again.
+      progress.changed.notify()
       lookAtSinks()
       await retryRefusedLetters()
       await retryRestores()

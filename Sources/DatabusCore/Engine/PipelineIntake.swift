@@ -14,7 +14,13 @@ extension Pipeline {
       if isSourceAtEnd || !hasRoom {
         progress.expectChange()
         if isSourceAtEnd || !hasRoom { await progress.changed.wait(for: Pipeline.pollInterval, clock) }
-        if !isSourceAtEnd { try await readRules() } else if await isIdle() { return }
+        if !isSourceAtEnd {
+          try await readRules()
+        } else {
+          if await isIdle() { return }
+          // What was sent since the last checkpoint may wait to be flushed.
+          checkpointWhenQuiet()
+        }
         continue
       }
       let event: SourceEvent
@@ -208,6 +214,8 @@ extension Pipeline {
       if await feed.needsSaving { return false }
     }
     if isSourceAtEnd { return true }
+    // A pipe that is quiet for a moment is not at its end: a finite stream says so itself.
+    if source.capabilities.finite { return false }
     guard let all = try? await source.partitions(), let bounds = try? await source.bounds(of: all) else { return false }
     return zip(all, bounds).allSatisfy { partition, bounds in
       guard let entry = partitions[partition] else { return bounds.first == bounds.end }

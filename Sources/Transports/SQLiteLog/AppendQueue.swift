@@ -15,16 +15,45 @@ final class AppendBuffer: @unchecked Sendable {
     var headersCount: Int
   }
 
-  /// Records of one `send`.
+  /// Records of one `send`, or of one call of `SQLiteLog.append`.
   struct Run {
-    var sink: LogSink
+    enum Origin {
+      case sink(LogSink)
+      case call(AppendCall)
+    }
+    var origin: Origin
     var range: Range<Int>
+
+    var topic: String {
+      switch origin {
+      case .sink(let sink): sink.topic
+      case .call(let call): call.topic
+      }
+    }
   }
 
   var bytes = ByteBuffer(capacity: 1 << 16)
   var entries: [Entry] = []
   var tokens: [UInt64] = []
   var runs: [Run] = []
+
+  func encode(_ record: LogRecord) -> Entry {
+    var entry = Entry(
+      keyOffset: -1, keyCount: record.key?.count ?? 0, valueOffset: -1, valueCount: record.value?.count ?? 0,
+      headersOffset: 0, headersCount: 0)
+    if let key = record.key {
+      entry.keyOffset = bytes.count
+      bytes.append(key)
+    }
+    if let value = record.value {
+      entry.valueOffset = bytes.count
+      bytes.append(value)
+    }
+    entry.headersOffset = bytes.count
+    HeaderCoding.encode(record.headers, into: &bytes)
+    entry.headersCount = bytes.count - entry.headersOffset
+    return entry
+  }
 
   func removeAll() {
     bytes.removeAll()
@@ -33,6 +62,26 @@ final class AppendBuffer: @unchecked Sendable {
     runs.removeAll(keepingCapacity: true)
   }
 }
+
+/// Somebody who waits until the writer has given records their places.
+final class AppendCall: @unchecked Sendable {
+  // Sendable: what changes is the writer's alone.
+  let topic: String
+  /// nil: by each record's key.
+  let partition: Int?
+  let continuation: CheckedContinuation<[RecordPlace], any Error>
+  var places: [RecordPlace] = []
+  /// Why this call fails while others of the same transaction do not.
+  var problem: TransportError?
+
+  init(_ topic: String, _ partition: Int?, _ continuation: CheckedContinuation<[RecordPlace], any Error>) {
+    self.topic = topic
+    self.partition = partition
+    self.continuation = continuation
+  }
+}
+
+typealias RecordPlace = (partition: PartitionID, position: UInt64)
 
 /// What all sinks of a file have accepted and the writer has not written: whatever is there when the writer comes goes into one
 /// transaction, and is on the disk after one wait for it.
@@ -45,6 +94,8 @@ final class AppendQueue: Sendable {
     var bytes = 0
     /// The writer will come, or is there.
     var isScheduled = false
+    /// The writer has written what was there, and comes no more.
+    var isClosed = false
     var waiters: [UInt64: (sink: ObjectIdentifier, continuation: CheckedContinuation<Void, any Error>)] = [:]
     var nextWaiter: UInt64 = 0
   }
@@ -96,7 +147,7 @@ final class AppendQueue: Sendable {
       if added > 0 {
         state.records += added
         state.bytes += buffer.bytes.count - firstByte
-        buffer.runs.append(AppendBuffer.Run(sink: sink, range: firstEntry..<buffer.entries.count))
+        buffer.runs.append(AppendBuffer.Run(origin: .sink(sink), range: firstEntry..<buffer.entries.count))
         sink.accepted(added)
         accepted.wakesWriter = !state.isScheduled
         state.isScheduled = true
@@ -135,6 +186,40 @@ final class AppendQueue: Sendable {
     return true
   }
 
+  /// Takes the records of a call whatever the room: whoever waits for each of his calls cannot fill the queue.
+  ///
+  /// - Returns: whether the writer has to be called.
+  /// - Throws: where a record is too large; then none is taken.
+  func append(_ records: [LogRecord], of call: AppendCall) throws -> Bool {
+    try state.withLock { state in
+      if state.isClosed { throw TransportError(.closed, "The log was closed.") }
+      let buffer = state.filling
+      let firstEntry = buffer.entries.count
+      let firstByte = buffer.bytes.count
+      for record in records {
+        let start = buffer.bytes.count
+        buffer.entries.append(buffer.encode(record))
+        buffer.tokens.append(0)
+        let count = buffer.bytes.count - start
+        guard count > maximumRecordBytes else { continue }
+        buffer.entries.removeSubrange(firstEntry...)
+        buffer.tokens.removeSubrange(firstEntry...)
+        buffer.bytes.truncate(to: firstByte)
+        throw TransportError(
+          .record,
+          "A record for \(call.topic) has \(count) bytes; at most \(maximumRecordBytes) are taken: make it smaller.")
+      }
+      state.records += records.count
+      state.bytes += buffer.bytes.count - firstByte
+      buffer.runs.append(AppendBuffer.Run(origin: .call(call), range: firstEntry..<buffer.entries.count))
+      defer { state.isScheduled = true }
+      return !state.isScheduled
+    }
+  }
+
+  /// The writer's, at the end: calls that come later are refused. Sinks keep the file open and are not concerned.
+  func close() { state.withLock { $0.isClosed = true } }
+
   /// The writer's: all that waits. nil: nothing, and the next `append` will call the writer again.
   func take() -> AppendBuffer? {
     state.withLock { state in
@@ -153,6 +238,9 @@ final class AppendQueue: Sendable {
   var waiting: (sends: Int, bytes: Int) {
     state.withLock { ($0.filling.runs.count, $0.filling.bytes.count) }
   }
+
+  /// Nothing waits, and the writer is not at anything.
+  var isIdle: Bool { state.withLock { !$0.isScheduled } }
 
   /// The writer's: these have ended.
   func finished(_ buffer: AppendBuffer) {

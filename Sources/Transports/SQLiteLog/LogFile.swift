@@ -90,6 +90,17 @@ final class LogFile: Sendable {
     Task(executorPreference: writer.worker) { [self] in await writer.drain(self) }
   }
 
+  /// Returns once the records are on the disk.
+  func append(_ records: [LogRecord], to topic: String, _ partition: Int?) async throws -> [RecordPlace] {
+    try await withCheckedThrowingContinuation { continuation in
+      do {
+        if try queue.append(records, of: AppendCall(topic, partition, continuation)) { callWriter() }
+      } catch {
+        continuation.resume(throwing: error)
+      }
+    }
+  }
+
   // MARK: Readers of this process
 
   func register(_ signal: WakeSignal) { signals.withLock { $0[ObjectIdentifier(signal)] = signal } }

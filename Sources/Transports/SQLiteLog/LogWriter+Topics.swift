@@ -70,7 +70,8 @@ extension LogWriter {
     row.partitions = count
   }
 
-  private static func check(_ name: String, _ partitions: Int) throws {
+  /// - Throws: where no topic can have this name, or so many partitions.
+  static func check(_ name: String, _ partitions: Int = 1) throws {
     if name.isEmpty || name.utf8.count > 255
       || name.unicodeScalars.contains(where: { $0.value < 32 || $0.value == 127 })
     {
@@ -142,73 +143,4 @@ extension LogWriter {
   func missing(_ topic: String) -> TransportError {
     TransportError(.transport, "There is no topic \(topic) in \(path): `databus topics list` shows those there are.")
   }
-
-  // MARK: Appending without a sink
-
-  /// Appends records in one transaction.
-  ///
-  /// - Returns: where each of them stands.
-  func append(
-    _ records: [LogRecord], to name: String, _ chosen: Int?
-  ) throws -> [(partition: PartitionID, position: UInt64)] {
-    try translated {
-      try connection().write {
-        beginTransaction()
-        let topic = try openTopic(name)
-        guard let row = try topicRow(name) else { throw missing(name) }
-        if let chosen, !topic.partitions.indices.contains(chosen) {
-          throw TransportError(
-            .transport,
-            "The topic \(name) has the partitions 0 to \(topic.partitions.count - 1); there is no \(chosen).")
-        }
-        let now = clock.wallMilliseconds()
-        var places: [(partition: PartitionID, position: UInt64)] = []
-        for record in records {
-          let (entry, bytes) = encode(record)
-          if bytes.count > options.recordLimit {
-            throw TransportError(
-              .record,
-              "A record for \(name) has \(bytes.count) bytes; \(path) takes at most \(options.recordLimit).")
-          }
-          let index =
-            chosen ?? record.key.map {
-              $0.withUnsafeBytes { Partitioner.partition(of: $0, among: topic.partitions.count) }
-            }
-            ?? topic.sticky % topic.partitions.count
-          let partition = topic.partitions[index]
-          if partition.transaction != topic.transaction { try load(partition, of: topic, now) }
-          places.append((row.partition(index), UInt64(partition.next)))
-          try partition.append(entry, bytes.base)
-        }
-        topic.sticky = (topic.sticky + 1) % topic.partitions.count
-        try store(topic)
-        return places
-      }
-    }
-  }
-
-  private func encode(_ record: LogRecord) -> (AppendBuffer.Entry, EncodedRecord) {
-    let encoded = EncodedRecord()
-    var entry = AppendBuffer.Entry(
-      keyOffset: -1, keyCount: record.key?.count ?? 0, valueOffset: -1, valueCount: record.value?.count ?? 0,
-      headersOffset: 0, headersCount: 0)
-    if let key = record.key {
-      entry.keyOffset = encoded.bytes.count
-      encoded.bytes.append(key)
-    }
-    if let value = record.value {
-      entry.valueOffset = encoded.bytes.count
-      encoded.bytes.append(value)
-    }
-    entry.headersOffset = encoded.bytes.count
-    HeaderCoding.encode(record.headers, into: &encoded.bytes)
-    entry.headersCount = encoded.bytes.count - entry.headersOffset
-    return (entry, encoded)
-  }
-}
-
-private final class EncodedRecord {
-  var bytes = ByteBuffer()
-  var count: Int { bytes.count }
-  var base: UnsafeRawPointer { bytes.base }
 }

@@ -20,7 +20,8 @@ actor LogWriter {
   private var openConnection: SQLiteConnection?
   private var statements: [String: SQLiteStatement] = [:]
   private var topics: [String: OpenTopic] = [:]
-  private var transaction: UInt64 = 0
+  /// Counts the transactions of records.
+  private(set) var transaction: UInt64 = 0
   /// Sends in the last transaction, and how long it took: how many more are worth waiting for, and how long.
   private var lastSends = 1
   private var lastNanoseconds: UInt64 = 0
@@ -52,6 +53,7 @@ actor LogWriter {
 
   /// Writes what was accepted, and closes.
   func close() {
+    queue.close()
     while let buffer = queue.take() { append(buffer) }
     topics = [:]
     statements = [:]
@@ -122,7 +124,17 @@ actor LogWriter {
 
   private func end(_ buffer: AppendBuffer, _ error: TransportError?) {
     let tokens = buffer.tokens
-    for run in buffer.runs { run.sink.ended(tokens.span.extracting(run.range), error) }
+    for run in buffer.runs {
+      switch run.origin {
+      case .sink(let sink): sink.ended(tokens.span.extracting(run.range), error)
+      case .call(let call):
+        if let problem = error ?? call.problem {
+          call.continuation.resume(throwing: problem)
+        } else {
+          call.continuation.resume(returning: call.places)
+        }
+      }
+    }
     queue.finished(buffer)
   }
 
@@ -131,28 +143,59 @@ actor LogWriter {
     let now = clock.wallMilliseconds()
     var used: [OpenTopic] = []
     for run in buffer.runs {
-      let topic = try openTopic(run.sink.topic)
+      let topic = try openTopic(run.topic)
       if !used.contains(where: { $0 === topic }) { used.append(topic) }
-      for index in run.range {
-        let entry = buffer.entries[index]
-        let base = buffer.bytes.base
-        let partition: OpenPartition
-        if topic.partitions.count == 1 {
-          partition = topic.partitions[0]
-        } else if entry.keyOffset >= 0 {
-          let key = UnsafeRawBufferPointer(start: base + entry.keyOffset, count: entry.keyCount)
-          partition = topic.partitions[Partitioner.partition(of: key, among: topic.partitions.count)]
-        } else {
-          partition = topic.partitions[topic.sticky % topic.partitions.count]
-        }
-        if partition.transaction != transaction { try load(partition, of: topic, now) }
-        try partition.append(entry, base)
+      switch run.origin {
+      case .sink: for index in run.range { _ = try insert(buffer, index, topic, nil, now) }
+      case .call(let call): try insert(buffer, run.range, of: call, topic, now)
       }
       // Records without key: one partition a send, and the next one for the next.
       topic.sticky = (topic.sticky + 1) % topic.partitions.count
     }
     for topic in used { try store(topic) }
     return used.map(\.name)
+  }
+
+  /// The records of a call, with the places that they get.
+  private func insert(
+    _ buffer: AppendBuffer, _ range: Range<Int>, of call: AppendCall, _ topic: OpenTopic, _ now: Int64
+  ) throws {
+    if let chosen = call.partition, !topic.partitions.indices.contains(chosen) {
+      call.problem = TransportError(
+        .transport,
+        "The topic \(topic.name) has the partitions 0 to \(topic.partitions.count - 1); there is no \(chosen).")
+      return
+    }
+    call.places.reserveCapacity(range.count)
+    for index in range {
+      let (partition, position) = try insert(buffer, index, topic, call.partition, now)
+      call.places.append((topic.row.partition(partition), position))
+    }
+  }
+
+  /// One record, in the partition that was chosen for it, else in its key's.
+  @inline(__always)
+  private func insert(
+    _ buffer: AppendBuffer, _ index: Int, _ topic: OpenTopic, _ chosen: Int?, _ now: Int64
+  ) throws -> (partition: Int, position: UInt64) {
+    let entry = buffer.entries[index]
+    let base = buffer.bytes.base
+    let number: Int
+    if topic.partitions.count == 1 {
+      number = 0
+    } else if let chosen {
+      number = chosen
+    } else if entry.keyOffset >= 0 {
+      let key = UnsafeRawBufferPointer(start: base + entry.keyOffset, count: entry.keyCount)
+      number = Partitioner.partition(of: key, among: topic.partitions.count)
+    } else {
+      number = topic.sticky % topic.partitions.count
+    }
+    let partition = topic.partitions[number]
+    if partition.transaction != transaction { try load(partition, of: topic, now) }
+    let position = UInt64(partition.next)
+    try partition.append(entry, base)
+    return (number, position)
   }
 
   // MARK: Topics and partitions that are written to
@@ -167,10 +210,11 @@ actor LogWriter {
     }
     guard let row else { throw TransportError(.transport, "The topic \(name) of \(path) cannot be made.") }
     let topic: OpenTopic
-    if let present = topics[name], present.id == row.id {
+    if let present = topics[name], present.row.id == row.id {
       topic = present
+      topic.row = row
     } else {
-      topic = OpenTopic(name, row.id)
+      topic = OpenTopic(row)
       topics[name] = topic
     }
     while topic.partitions.count < row.partitions {
@@ -183,9 +227,6 @@ actor LogWriter {
     topic.transaction = transaction
     return topic
   }
-
-  /// Starts another transaction in which topics are looked up anew.
-  func beginTransaction() { transaction += 1 }
 
   func load(_ partition: OpenPartition, of topic: OpenTopic, _ now: Int64) throws {
     let select = try statement("SELECT next, bytes, last_timestamp FROM partitions WHERE topic = ? AND number = ?")
@@ -220,18 +261,17 @@ actor LogWriter {
 
 /// A topic as the writer last saw it.
 final class OpenTopic {
-  let name: String
-  let id: Int64
+  var row: TopicRow
   var partitions: [OpenPartition] = []
   /// The transaction in which this was true.
   var transaction: UInt64 = 0
   /// Where the next records without key go.
   var sticky = 0
 
-  init(_ name: String, _ id: Int64) {
-    self.name = name
-    self.id = id
-  }
+  init(_ row: TopicRow) { self.row = row }
+
+  var name: String { row.name }
+  var id: Int64 { row.id }
 }
 
 /// A partition within one transaction of the writer.

@@ -68,16 +68,21 @@ public final class SQLiteLog: Transport {
     file.wakeReaders()
   }
 
-  /// Appends records in one transaction and returns where they stand, once they are on the disk.
+  /// Appends records, all of them or none, and returns where they stand, once they are on the disk. Calls that wait at the same time
+  /// share one wait for the disk.
   ///
   /// - Parameter partition: nil: by each record's key, and those without key together into one after another.
   @discardableResult
   public func append(
     _ records: [LogRecord], to topic: String, partition: Int? = nil
   ) async throws -> [(partition: PartitionID, position: UInt64)] {
-    let places = try await file.writer.append(records, to: topic, partition)
-    file.wakeReaders()
-    return places
+    try LogWriter.check(topic)
+    if isClosed.load(ordering: .relaxed) { throw TransportError(.closed, "The log \(path) was closed.") }
+    if records.isEmpty {
+      _ = try await file.writer.ensureTopic(topic)
+      return []
+    }
+    return try await file.append(records, to: topic, partition)
   }
 
   /// Removes now what the topic's retention allows.
