@@ -24,12 +24,10 @@ final class SlotGauge: @unchecked Sendable {
   deinit { munmap(words, 4096) }
 
   /// Before a process starts.
-  func clear() { words.update(repeating: 0, count: 3) }
+  func clear() { words.update(repeating: 0, count: 2) }
 
   /// Slots that were neither closed nor passed.
   var open: Int { Int(words[0]) }
   /// The position behind the last event that was read; 0 where none was.
   var read: UInt64 { words[1] }
-  /// How often the process has told: 0 where it knows nothing of the gauge.
-  var updates: UInt64 { words[2] }
 }

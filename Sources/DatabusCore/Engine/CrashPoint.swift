@@ -59,7 +59,7 @@ enum CrashPoint {
       if count == wanted { end(at: name) }
     }
 
-    /// Three words in a file that the suite maps too (`DATABUS_OPEN_SLOTS`): what they held when the process was killed stays.
+    /// Two words in a file that the suite maps too (`DATABUS_OPEN_SLOTS`): what they held when the process was killed stays.
     private nonisolated(unsafe) static let gauge: UnsafeMutablePointer<UInt64>? = {
       guard let path = getenv("DATABUS_OPEN_SLOTS") else { return nil }
       let descriptor = open(path, O_RDWR | O_CLOEXEC)
