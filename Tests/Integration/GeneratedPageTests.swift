@@ -4,7 +4,9 @@ import Testing
 
 /// Pages that the program writes are what it writes.
 struct GeneratedPageTests {
-  @Test(arguments: ["docs/configuration.md", "docs/configuration.schema.json", "docs/commands.md"])
+  @Test(arguments: [
+    "docs/configuration.md", "docs/configuration.schema.json", "docs/rule.schema.json", "docs/commands.md",
+  ])
   func pageIsWhatTheProgramWrites(_ page: String) throws {
     let workspace = try Workspace()
     let result = try workspace.run("bin/support/generate-docs --print \(page)")

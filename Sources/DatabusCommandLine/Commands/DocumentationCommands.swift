@@ -2,15 +2,22 @@ import DatabusCore
 
 extension DatabusCommand {
   static let schema = Command(
-    "schema", summary: "Write the JSON Schema of the configuration",
+    "schema", summary: "Write the JSON Schema of the configuration or of a rule",
     discussion: """
-      The schema (draft 2020-12) is made from the declarations that decode the file, with the transports and state backends
-      of this program. Editors use it for completion and checks: name it in the file as "$schema".
+      The schemas (draft 2020-12) are made from the declarations that decode and check: that of the configuration with the
+      transports and state backends of this program. Editors use it for completion and checks: name it in the file as
+      "$schema".
       """,
-    examples: [.init("databus schema > databus.schema.json", "Then write \"$schema\": \"databus.schema.json\".")],
-    operands: [Operand("SUBJECT", kind: .choice(["config"]), count: .optional, "What the schema is of (config)")]
-  ) { _, context in
-    try context.output.write(ConfigurationSchema.json(context.registry))
+    examples: [
+      .init("databus schema > databus.schema.json", "Then write \"$schema\": \"databus.schema.json\"."),
+      .init("databus schema rule > rule.schema.json", "For programs that write rules."),
+    ],
+    operands: [
+      Operand("SUBJECT", kind: .choice(["config", "rule"]), count: .optional, "What the schema is of (config)")
+    ]
+  ) { arguments, context in
+    let isRule = arguments.operand("SUBJECT") == "rule"
+    try context.output.write(isRule ? ConfigurationSchema.ruleJSON() : ConfigurationSchema.json(context.registry))
     return .done
   }
 

@@ -6,6 +6,23 @@ public enum ConfigurationSchema {
       of: ConfigurationDeclaration.root(registry), title: "Databus configuration", substitutes: true)
   }
 
+  /// The schema of a rule, with a newline at its end.
+  public static func ruleJSON() -> String {
+    let declaration = RuleDeclaration.object
+    var members: [(String, JSONValue)] = [
+      ("$schema", "https://json-schema.org/draft/2020-12/schema"), ("title", "Databus rule"),
+    ]
+    members += SchemaWriter(substitutes: false).object(declaration).filter { $0.0 != "required" }
+    // A record that deletes a rule needs nothing but its name.
+    let required = declaration.fields.filter(\.isRequired).map { JSONValue(.string($0.name)) }
+    members += [
+      ("required", ["ruleId"]),
+      ("if", ["properties": ["deleted": ["const": true]], "required": ["deleted"]]),
+      ("else", ["required": JSONValue(.array(required))]),
+    ]
+    return JSONValue(members: members).prettyText + "\n"
+  }
+
   /// The schema of any declared object, with a newline at its end.
   ///
   /// - Parameter substitutes: `${...}` may stand in strings, also for values of other kinds.
@@ -41,9 +58,15 @@ private struct SchemaWriter {
       properties.append(("type", ["const": JSONValue(.string(type))]))
       required.append("type")
     }
-    for field in declaration.fields where field.isBuilt {
-      properties.append((field.name, self.field(field)))
-      if field.isRequired { required.append(JSONValue(.string(field.name))) }
+    for field in declaration.fields {
+      if field.isBuilt {
+        properties.append((field.name, self.field(field)))
+        if field.isRequired { required.append(JSONValue(.string(field.name))) }
+      } else if declaration.acceptsUnknown {
+        // Not declared, it would pass with anything in it.
+        let description = JSONValue(.string("\(field.summary) Not built yet: empty or left out."))
+        properties.append((field.name, ["description": description, "enum": [JSONValue(.null), [], [:]]]))
+      }
     }
     var members: [(String, JSONValue)] = [("type", "object")]
     if !declaration.summary.isEmpty { members.insert(("description", JSONValue(.string(declaration.summary))), at: 0) }

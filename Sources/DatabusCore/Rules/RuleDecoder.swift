@@ -12,9 +12,6 @@ public struct RuleDecoder: Sendable {
   public var schemes: Set<String>
   public var maximumBytes: Int
   public var maximumDepth: Int
-  /// `delivery` as it stands in the rule, at most.
-  public static let maximumDeliveryBytes = 4096
-  public static let maximumIDBytes = 256
 
   public init(schemes: Set<String>, maximumBytes: Int = 1 << 20, maximumDepth: Int = 128) {
     self.schemes = schemes
@@ -22,11 +19,8 @@ public struct RuleDecoder: Sendable {
     self.maximumDepth = maximumDepth
   }
 
-  private static let notBuilt = ["filters", "transforms", "enrich", "aggregate"]
-  private static let known: [String] = [
-    "ruleId", "events", "destinationUrl", "filters", "transforms", "enrich", "aggregate", "delivery", "enabled",
-    "deleted",
-  ]
+  private static let notBuilt = RuleDeclaration.object.fields.filter { !$0.isBuilt }.map(\.name)
+  private static let known = RuleDeclaration.object.fields.map(\.name)
 
   /// Decodes one record's value.
   public func decode(_ bytes: [UInt8]) -> RuleChange {
@@ -90,8 +84,6 @@ private struct Reader {
   var warnings: [String] = []
   private let members: [JSONValue.Member]
 
-  private static let ruleIDShape = "a string of 1 to \(RuleDecoder.maximumIDBytes) bytes"
-
   init(members: [JSONValue.Member], known: [String]) {
     self.members = members
     for (index, member) in members.enumerated() {
@@ -123,18 +115,19 @@ private struct Reader {
   }
 
   mutating func ruleID() -> String? {
-    let shape = Reader.ruleIDShape
+    let rule = RuleDeclaration.id
+    let shape = rule.form ?? ""
     guard let value = required("ruleId", shape) else { return nil }
     guard let text = value.string else {
       problem("\"ruleId\" is \(value.kindDescription); it must be \(shape)")
       return nil
     }
-    guard !text.isEmpty, text.utf8.count <= RuleDecoder.maximumIDBytes else {
+    guard rule.length.contains(text.utf8.count) else {
       problem("\"ruleId\" has \(text.utf8.count) bytes; it must be \(shape)")
       return nil
     }
-    guard !text.unicodeScalars.contains(where: { $0.value < 0x20 || ($0.value >= 0x7F && $0.value < 0xA0) }) else {
-      problem("\"ruleId\" contains a control character")
+    if let reason = rule.check?(text) {
+      problem("\"ruleId\" \(reason)")
       return nil
     }
     return text
@@ -153,8 +146,8 @@ private struct Reader {
         problem("\"events\"[\(index)] is \(element.kindDescription); it must be a string")
         continue
       }
-      if text.utf8.dropLast().contains(UInt8(ascii: "*")) {
-        problem("\"events\"[\(index)] \(quote(text)) has a \"*\" before its end; only a prefix can be matched")
+      if let reason = RuleDeclaration.eventType.check?(text) {
+        problem("\"events\"[\(index)] \(quote(text)) \(reason)")
         continue
       }
       types.append(text)
@@ -163,7 +156,7 @@ private struct Reader {
   }
 
   mutating func destination(schemes: Set<String>) -> (text: String, scheme: String)? {
-    let shape = "an absolute URL with a host, such as \"https://example.com/hook\""
+    let shape = RuleDeclaration.destination.form ?? ""
     guard let value = required("destinationUrl", shape) else { return nil }
     guard let text = value.string else {
       problem("\"destinationUrl\" is \(value.kindDescription); it must be \(shape)")
@@ -201,8 +194,8 @@ private struct Reader {
       return nil
     }
     let count = value.end - value.offset
-    guard count <= RuleDecoder.maximumDeliveryBytes else {
-      problem("\"delivery\" has \(count) bytes; at most \(RuleDecoder.maximumDeliveryBytes) are taken")
+    guard count <= RuleDeclaration.maximumDeliveryBytes else {
+      problem("\"delivery\" has \(count) bytes; at most \(RuleDeclaration.maximumDeliveryBytes) are taken")
       return nil
     }
     // In valid JSON a raw line end can only be insignificant.
