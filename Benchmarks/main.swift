@@ -21,4 +21,9 @@ for name in names where !all.contains(where: { $0.name == name }) {
   print("there is no benchmark \"\(name)\"; there are: \(all.map(\.name).joined(separator: ", "))")
   exit(2)
 }
-for (name, run) in all where names.isEmpty || names.contains(name) { try await run(report) }
+do {
+  for (name, run) in all where names.isEmpty || names.contains(name) { try await run(report) }
+} catch {
+  _ = "databus-bench: \(error)\n".withCString { write(STDERR_FILENO, $0, strlen($0)) }
+  exit(1)
+}

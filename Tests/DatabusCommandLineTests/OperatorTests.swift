@@ -65,6 +65,21 @@ struct OperatorTests {
     }
   }
 
+  @Test("a rule that nobody knows is deleted all the same, and said to be unknown")
+  func unknownRule() async throws {
+    try await DatabusProcess.with { databus in
+      try databus.useConfiguration("quickstart.json")
+      #expect(try await databus.run("rules", "put", Self.rule).code == 0)
+      // Without a rule store there is nothing to say.
+      #expect(try await databus.run("rules", "delete", "b").errors.isEmpty)
+      #expect(try await databus.run("run", "--until-idle").code == 0)
+      let both = try await databus.run("rules", "delete", "a", "b")
+      #expect(both.code == 0)
+      #expect(both.output == "a: deleted\nb: deleted\n")
+      #expect(both.errors == "b: the pipeline knew no such rule; 'databus rules list' shows all\n")
+    }
+  }
+
   @Test("without a process, --wait and --wait-idle say so at their timeout")
   func timeouts() async throws {
     try await DatabusProcess.with { databus in

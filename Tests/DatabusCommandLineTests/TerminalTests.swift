@@ -43,7 +43,7 @@ struct TerminalTests {
     clock.advance(.milliseconds(100))
     try progress.update("2 of 3 and more")
     try progress.clear()
-    #expect(output.text == "\r\u{1B}[K1 of 3\r\u{1B}[K2 of 3 an\r\u{1B}[K")
+    #expect(output.text == "\r\u{1B}[K1 of 3\r\r\u{1B}[K2 of 3 an\r\r\u{1B}[K")
   }
 
   @Test func progressIsNothingWhereNobodyWatches() throws {

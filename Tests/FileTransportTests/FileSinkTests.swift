@@ -84,7 +84,7 @@ import Testing
     #expect(ends.seen.failed == [0, 1] && ends.seen.classes == [.transport])
     #expect(
       ends.seen.messages == [
-        "Cannot write to /dev/full: No space left on device (free some space: writing goes on by itself)."
+        "Cannot write to /dev/full: No space left on device (free some space)."
       ])
     try await sink.deliver(["1"])
     #expect(ends.seen.failed == [0, 1, 0])

@@ -26,7 +26,7 @@ extension DatabusCommand {
     ], operands: [Operand("FILE|JSON|-", kind: .file, count: .optional, "A file, JSON text, or - for standard input")]
   ) { arguments, context in
     try await PipelineAccess.withTool(arguments, context) { access in
-      let input = try InputLines(InputLines.Source(arguments.operand("FILE|JSON|-")))
+      let input = try InputLines(InputLines.Source(arguments.operand("FILE|JSON|-")), prompts: context.errors)
       let stream = access.configuration.pipeline.events.stream
       return try await access.withTransport(stream.transport) { transport in
         let send = EventsSend(
@@ -75,7 +75,8 @@ private struct EventsSend {
       settled += lines.count
       lines = []
     }
-    if input.isTerminal { try context.errors.write("One event a line; Ctrl-D ends.\n> ") }
+    if input.isTerminal { try context.errors.write("One event a line; Ctrl-D ends.\n") }
+    try input.prompt()
     if case .text = input.source {
       // JSON text may be spread over lines, and is one event.
       let whole = try await input.whole()
@@ -101,8 +102,8 @@ private struct EventsSend {
         try await writer.confirm()
         let before = refused.count
         settle()
-        try context.errors.write(
-          refused.count == before ? "acknowledged\n> " : "refused: \(refused[before].reason)\n> ")
+        try context.errors.write(refused.count == before ? "acknowledged\n" : "refused: \(refused[before].reason)\n")
+        try input.prompt()
       } else {
         try progress.update("\(writer.ended) events acknowledged")
       }

@@ -46,13 +46,17 @@ actor InputLines {
   /// Somebody types: lines come one at a time.
   nonisolated let isTerminal: Bool
   private let descriptor: Int32
+  /// Where somebody who types is asked for a line.
+  private nonisolated let prompts: Output?
   private var rest: [UInt8] = []
   private var lastNumber = 0
   private var isAtEnd = false
 
+  /// - Parameter prompts: where somebody who types is asked for the next line.
   /// - Throws: `CommandFailure` where a file cannot be opened.
-  init(_ source: Source) throws {
+  init(_ source: Source, prompts: Output? = nil) throws {
     self.source = source
+    self.prompts = prompts
     switch source {
     case .standardInput:
       descriptor = STDIN_FILENO
@@ -85,12 +89,17 @@ actor InputLines {
     return Line(number: 1, bytes: rest)
   }
 
+  /// Asks somebody who types for the next line.
+  nonisolated func prompt() throws { if isTerminal { try prompts?.write("> ") } }
+
   /// The next lines that are there, without blank ones; waits for at least one. Empty at the end.
   func next() throws -> [Line] {
     while true {
+      let before = lastNumber
       let lines = takeLines()
       if !lines.isEmpty { return lines }
       if isAtEnd { return [] }
+      if lastNumber != before { try prompt() }
       try fill()
     }
   }

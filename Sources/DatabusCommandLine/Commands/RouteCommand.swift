@@ -2,6 +2,10 @@ import DatabusCore
 import FileTransport
 import MemoryState
 
+#if canImport(Glibc)
+  import Glibc
+#endif
+
 extension DatabusCommand {
   static let route = Command(
     "route", summary: "Route events from standard input or files to standard output, without a configuration",
@@ -43,10 +47,14 @@ extension DatabusCommand {
           .init(message: "rules and events both come from standard input", hint: "name a file for one of them")
         ])
     }
+    // Whoever types events, or sees the results pass, needs no other sign of life.
+    let isWatched =
+      context.errors.isTerminal && !context.output.isTerminal && !(events == ["-"] && isatty(STDIN_FILENO) == 1)
     let run = RouteRun(
       rules: rules, events: events, deadLetters: arguments.value("dead-letters") ?? "/dev/stderr",
       runID: arguments.value("run-id"), workers: arguments.integer("workers") ?? Processors.available,
-      log: Logger(part: "route", minimum: .error, sink: context.logSink))
+      log: Logger(part: "route", minimum: .error, sink: context.logSink),
+      progress: isWatched ? context.errors : nil)
     let summary: RouteSummary
     switch try await run.run(context.signals) {
     case .readerGone: return .done

@@ -16,6 +16,8 @@ struct RouteRun: Sendable {
   var runID: String?
   var workers: Int
   var log: Logger
+  /// Where somebody sees how far it is; nil where nobody looks.
+  var progress: Output?
 
   /// - Throws: `Pipeline.Failure` where it cannot start, `CommandFailure` where its output cannot be written.
   func run(_ signals: Signals) async throws -> Outcome {
@@ -42,8 +44,28 @@ struct RouteRun: Sendable {
         outcome.yield(.failure(error))
       }
     }
-    for await result in outcomes { return try result.get() }
-    return .readerGone
+    let watch = progress.map { output in Task { try await Self.show(pipeline, on: output) } }
+    var result: Result<Outcome, any Error> = .success(.readerGone)
+    for await first in outcomes {
+      result = first
+      break
+    }
+    watch?.cancel()
+    try await watch?.value
+    return try result.get()
+  }
+
+  /// Shows how far the pipeline is until it is cancelled.
+  private static func show(_ pipeline: Pipeline, on output: Output) async throws {
+    var line = ProgressLine(output)
+    let clock = SystemClock()
+    while !Task.isCancelled {
+      let counts = await pipeline.presence().counts
+      try line.update(
+        "\(counts.events) events, \(counts.results) results, \(counts.deadLetters) dead letters")
+      try? await clock.sleep(for: .milliseconds(200))
+    }
+    try line.clear()
   }
 
   private func makePipeline(_ failed: @escaping @Sendable (TransportError) -> Void) -> Pipeline {

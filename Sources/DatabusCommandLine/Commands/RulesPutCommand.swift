@@ -35,7 +35,7 @@ extension DatabusCommand {
     operands: [Operand("FILE|JSON|-", kind: .file, count: .optional, "A file, JSON text, or - for standard input")]
   ) { arguments, context in
     try await PipelineAccess.withTool(arguments, context) { access in
-      let input = try InputLines(InputLines.Source(arguments.operand("FILE|JSON|-")))
+      let input = try InputLines(InputLines.Source(arguments.operand("FILE|JSON|-")), prompts: context.errors)
       let put = RulesPut(access: access, context: context, json: arguments.flag("json"), input: input)
       let isComplete = try await put.run()
       if arguments.flag("wait") {
@@ -63,6 +63,7 @@ extension DatabusCommand {
     try await PipelineAccess.withTool(arguments, context) { access in
       let rules = access.configuration.pipeline.rules.stream
       let ids = arguments.operands("ID")
+      let known = try await known(ids, access)
       try await access.withTransport(rules.transport) { transport in
         let writer = try await StreamWriter(transport, rules.stream)
         let asRecord = arguments.flag("record")
@@ -82,6 +83,10 @@ extension DatabusCommand {
           throw CommandFailure(.failed, "\(rules.stream): \(failure.error.message)")
         }
       }
+      for id in ids where !known.contains(id) {
+        try context.errors.write(
+          "\(Terminal.printable(id)): the pipeline knew no such rule; 'databus rules list' shows all\n")
+      }
       if arguments.flag("wait") {
         try await RulesWait(access: access, context: context).run(arguments.duration("timeout") ?? .seconds(60))
       }
@@ -92,6 +97,20 @@ extension DatabusCommand {
       }
       return .done
     }
+  }
+}
+
+extension DatabusCommand {
+  /// Those of the rules that the rule store holds; all of them where there is none to ask.
+  private static func known(_ ids: [String], _ access: PipelineAccess) async throws -> Set<String> {
+    let session = try await access.state.open(.pipeline)
+    let store = try await RuleStore(session)
+    var known = Set(ids)
+    if !store.vector.isEmpty {
+      for id in ids where try await store.rule(id) == nil { known.remove(id) }
+    }
+    await session.close()
+    return known
   }
 }
 
@@ -155,12 +174,13 @@ private struct RulesPut {
 
   private func takeLines(_ writer: StreamWriter) async throws -> Bool {
     var isComplete = true
-    if input.isTerminal { try context.errors.write("One rule a line; Ctrl-D ends.\n> ") }
+    if input.isTerminal { try context.errors.write("One rule a line; Ctrl-D ends.\n") }
+    try input.prompt()
     while true {
       let lines = try await input.next()
       if lines.isEmpty { break }
       if try await !send(lines.map(judge), writer) { isComplete = false }
-      if input.isTerminal { try context.errors.write("> ") }
+      try input.prompt()
     }
     if input.isTerminal { try context.errors.write("\n") }
     return isComplete
@@ -185,11 +205,14 @@ private struct RulesPut {
 
   private func send(_ items: [Item], _ writer: StreamWriter) async throws -> Bool {
     var sent: [UInt64: Item] = [:]
+    var progress = ProgressLine(context.errors)
     for item in items where item.reasons.isEmpty {
       let key = writer.capabilities.keys ? item.ruleID.map { Array($0.utf8) } : nil
       sent[try await writer.append(key: key, value: item.bytes)] = item
+      try progress.update("\(writer.ended) of \(items.count) rules acknowledged")
     }
     try await writer.confirm()
+    try progress.clear()
     var isComplete = true
     for failure in writer.takeFailures() {
       guard var item = sent.removeValue(forKey: failure.token) else { continue }

@@ -8,7 +8,7 @@ extension DatabusCommand {
       STREAM is events, rules, results (all results streams), dead-letters, or the name of any stream of the configuration's
       transports. Without options it shows what comes from now on, until Ctrl-C. Nothing is taken from any reader.
 
-      On a terminal: a line a record. --json: one object a line with stream, partition, position, key, headers, timestamp
+      On a terminal: a line a record, cut to fit, with the time (UTC) of today's records and the date of others. --json: one object a line with stream, partition, position, key, headers, timestamp
       (milliseconds since 1970) and value; a value that is not UTF-8 stands in "valueBase64", a key in "keyBase64".
       """,
     examples: [
@@ -31,18 +31,20 @@ extension DatabusCommand {
       }
       defer { interruption.cancel() }
       let limit = TailLimit(arguments.integer("limit"))
+      let heading = TailHeading(isShown: !arguments.flag("json") && context.output.isTerminal)
       try await withThrowingTaskGroup(of: Void.self) { group in
         for stream in streams {
           let format = RecordFormat(
             kind: TailStreams.kind(of: stream, access.configuration.pipeline), isJSON: arguments.flag("json"),
-            showsStream: streams.count > 1, width: context.terminal.width, color: context.terminal.allowsColor)
+            showsStream: streams.count > 1, width: context.terminal.width, color: context.terminal.allowsColor,
+            today: SystemClock().wallMilliseconds())
           let start: StreamReader.Start = arguments.flag("from-start") ? .start : .end
           let isBounded = arguments.flag("until-end")
           group.addTask {
             try await access.withTransport(stream.transport) { transport in
               let reader = try await StreamReader(transport, stream.stream, from: start, isBounded: isBounded)
               do {
-                try await follow(reader, format, limit, stop, context)
+                try await follow(reader, format, limit, heading, stop, context)
               } catch {
                 await reader.close()
                 throw error
@@ -58,7 +60,8 @@ extension DatabusCommand {
   }
 
   private static func follow(
-    _ reader: StreamReader, _ format: RecordFormat, _ limit: TailLimit, _ stop: TailStop, _ context: CommandContext
+    _ reader: StreamReader, _ format: RecordFormat, _ limit: TailLimit, _ heading: TailHeading, _ stop: TailStop,
+    _ context: CommandContext
   ) async throws {
     while !stop.isRaised, let batch = try await reader.next() {
       if let gap = batch.gap {
@@ -70,6 +73,7 @@ extension DatabusCommand {
           stop.raise()
           break
         }
+        if heading.take() { text += format.heading(record) }
         text += format.text(record)
       }
       if limit.isReached { stop.raise() }
@@ -84,6 +88,15 @@ private final class TailStop: Sendable {
   private let flag = Atomic(false)
   func raise() { flag.store(true, ordering: .relaxed) }
   var isRaised: Bool { flag.load(ordering: .relaxed) }
+}
+
+/// The columns' titles stand above the first record, of whichever stream it is.
+private final class TailHeading: Sendable {
+  private let isDue: Atomic<Bool>
+
+  init(isShown: Bool) { isDue = Atomic(isShown) }
+
+  func take() -> Bool { isDue.exchange(false, ordering: .relaxed) }
 }
 
 /// How many records may still be shown, over all streams.
@@ -145,7 +158,7 @@ private struct TailStreams {
         silent.append(transport)
         continue
       }
-      names += topics.map(\.name)
+      names += topics.map(\.name).filter { !names.contains($0) }
       if topics.contains(where: { $0.name == name }) {
         found.append(StreamReference(transport: transport, stream: name))
       }

@@ -90,7 +90,8 @@ public struct Table: Sendable {
   }
 }
 
-/// One line on a terminal that is written over and over while something takes long; nothing anywhere else.
+/// One line on a terminal that is written over and over while something takes long; nothing anywhere else. What somebody else
+/// writes meanwhile is written over it.
 public struct ProgressLine: Sendable {
   private let output: Output
   private let width: Int
@@ -116,7 +117,7 @@ public struct ProgressLine: Sendable {
     if let next, now < next { return }
     next = now + interval
     isShown = true
-    try output.write("\r\u{1B}[K" + Terminal.printable(text()).prefix(max(width - 1, 1)))
+    try output.write("\r\u{1B}[K" + Terminal.printable(text()).prefix(max(width - 1, 1)) + "\r")
   }
 
   /// Removes the line, so that other text can follow.

@@ -9,6 +9,12 @@ extension Pipeline {
     _ = try await onRules { try await feed.bootstrap { stopping.isRaised } }
     await sendRuleRefusals()
     await saveRules()
+    if !isStopping {
+      let (rules, refused) = (await feed.table.ruleCount, await feed.refused.count)
+      log.info(
+        "ready: the rules have been read, events are routed", at: parts.configuration.events.stream.stream,
+        [LogField("rules", rules), LogField("refused", refused)])
+    }
     while !isStopping {
       await resumeSaturated()
       if isSourceAtEnd || !hasRoom {

@@ -102,7 +102,7 @@ func systemError(_ verb: String, _ name: String, _ code: Int32) -> TransportErro
   switch code {
   case ENOENT: remedy = "check the path, or create the file"
   case EACCES, EPERM: remedy = "give this user permission, or run as one who has it"
-  case ENOSPC, EDQUOT: remedy = "free some space: writing goes on by itself"
+  case ENOSPC, EDQUOT: remedy = "free some space"
   case EROFS: remedy = "choose a path on a file system that can be written"
   case EISDIR: remedy = "name a file, not a directory"
   case ENOTDIR: remedy = "a part of the path is not a directory; check the path"
