@@ -116,11 +116,9 @@ extension FaultSuite {
           let process = try bench.start(crash: place)
           // A fast machine may have routed all of it by its first checkpoint: then there is more for a second one.
           let end = UInt64(sent.count + 1)
-          try await process.wait("the crash, or the end of the events") {
-            if process.hasEnded { return true }
-            return try await bench.committed() == end
+          if try await process.waitOrEnd("the end of the events", { try await bench.committed() == end }) {
+            try await append()
           }
-          if !process.hasEnded { try await append() }
           try await Self.expectCrash(process, place)
           kills.append(try await Kill(bench))
         }

@@ -105,14 +105,24 @@ final class DatabusProcess: Sendable {
   func wait(
     _ what: String, within limit: Duration = .seconds(60), _ condition: () async throws -> Bool
   ) async throws {
+    if try await !waitOrEnd(what, within: limit, condition) {
+      throw HarnessError("the process ended before \(what); it said: \(errors.suffix(2000))")
+    }
+  }
+
+  /// Waits until `condition` holds or the process ends: false where it did, and the condition does not hold.
+  func waitOrEnd(
+    _ what: String, within limit: Duration = .seconds(60), _ condition: () async throws -> Bool
+  ) async throws -> Bool {
     let deadline = ContinuousClock.now + limit
     while try await !condition() {
-      if hasEnded { throw HarnessError("the process ended before \(what); it said: \(errors.suffix(2000))") }
+      if hasEnded { return false }
       if ContinuousClock.now >= deadline {
         throw HarnessError("\(what) did not happen within \(limit); the process said: \(errors.suffix(2000))")
       }
       // Another process is looked at: there is nothing in this one to wait for.
       try await Task.sleep(for: .microseconds(300))
     }
+    return true
   }
 }

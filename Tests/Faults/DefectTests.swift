@@ -19,10 +19,9 @@ extension FaultSuite {
         var kills = 0
         for _ in 0..<5 {
           let process = try bench.start(crash: "applied-and-not-committed:4", defect: "commit-highest")
-          try await process.wait("the crash or the end of the events") {
-            process.hasEnded || bench.gauge.read > 20_000
+          if try await process.waitOrEnd("the end of the events", { bench.gauge.read > 20_000 }) {
+            process.signal(SIGKILL)
           }
-          if !process.hasEnded { process.signal(SIGKILL) }
           #expect(try await process.end() == .killed(signal: SIGKILL))
           kills += 1
         }

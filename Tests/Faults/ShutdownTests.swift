@@ -14,7 +14,7 @@ extension FaultSuite {
       try await Workbench.with(.init(checkpointInterval: "10s")) { bench in
         try await bench.append(ModelRule.usual)
         // Many more than are read up to the last signal, however fast they are read.
-        let count = 120_000
+        let count = 80_000
         let sent = try await bench.append(ModelEvent.some(count, seed: 21))
         for moment: UInt64 in [4000, 12_000, 25_000] {
           let process = try bench.start()
