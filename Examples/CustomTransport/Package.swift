@@ -22,7 +22,9 @@ let package = Package(
     .testTarget(
       name: "SpoolTests",
       dependencies: [
-        "Spool", "spool-databus", "minimal-pipeline", .product(name: "DatabusTestKit", package: "databus"),
+        "Spool", .product(name: "DatabusTestKit", package: "databus"),
+        // Programs that the tests run.
+        "spool-databus", "minimal-pipeline",
       ]),
   ],
   swiftLanguageModes: [.v6]

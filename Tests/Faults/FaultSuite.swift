@@ -21,7 +21,12 @@ enum FaultBinary {
     --scratch-path .build-faults, then set it to .build-faults/debug/databus
     """
 
-  /// The program as everybody else has it: built beside this test.
+  /// The program as everybody else has it: built beside this test, and the release, where there is one.
+  static var normalPaths: [String] {
+    [normalPath] + (ProcessInfo.processInfo.environment["DATABUS_RELEASE_BINARY"].map { [$0] } ?? [])
+  }
+
+  /// The one beside this test.
   static var normalPath: String {
     var folder = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
     for argument in CommandLine.arguments where argument.hasSuffix(".xctest") {

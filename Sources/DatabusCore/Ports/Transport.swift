@@ -22,6 +22,8 @@ public struct TopicDescription: Sendable, Hashable {
 
 /// A kind of stream carrier, opened: what a custom transport registers a factory for. All methods throw `TransportError`.
 public protocol Transport: Sendable {
+  /// Opens the reading end of a stream, or the writing one. A stream that does not exist is made, or the call throws an error of class
+  /// `transport` until it exists: it is tried again.
   func makeSource(_ stream: String, _ mode: SourceMode) async throws -> any EventSource
   func makeSink(_ stream: String, _ completions: any CompletionPort) async throws -> any EventSink
 
