@@ -99,6 +99,20 @@ enum CrashPoint {
     #endif
   }
 
+  @inline(__always)
+  static func atAssignment() {
+    #if DATABUS_FAULTS
+      pass("at-assignment")
+    #endif
+  }
+
+  @inline(__always)
+  static func inRevokeWindow() {
+    #if DATABUS_FAULTS
+      pass("in-revoke-window")
+    #endif
+  }
+
   /// A record is about to be routed, or to be taken as a rule.
   @inline(__always)
   static func takingRecord(_ partition: @autoclosure () -> PartitionID, _ position: UInt64) {

@@ -53,8 +53,11 @@ extension Pipeline {
     // An older table than the one it was routed with before would route by rules that are gone.
     let vector = (stored?.vector ?? RulesVector()).merged(
       with: committed.flatMap { CommitMetadata($0.metadata)?.vector } ?? RulesVector())
+    var turn = 0
     while isCurrent(assignment), !isStopping {
-      if await feed.table.vector.includes(vector) { break }
+      turn += 1
+      // Where the stream cannot be asked now, it is asked again.
+      if (try? await feed.hasReached(vector, asksStream: turn % 25 == 5)) == true { break }
       troubles["restore \(partition)"] = "\(partition) waits until the rules have been read as far as before"
       try await clock.sleep(for: .milliseconds(20))
     }
@@ -118,6 +121,7 @@ extension Pipeline {
   func giveBack(_ assignment: Assignment, by deadline: Instant) async {
     guard isCurrent(assignment) else { return await releaseAtSource(assignment) }
     partitions[assignment.partition]?.status = .revoking
+    CrashPoint.inRevokeWindow()
     if let tracker = partitions[assignment.partition]?.tracker {
       while clock.now() < deadline, (progress.mark(tracker)?.open ?? 0) > 0, isCurrent(assignment), !isStopping {
         progress.expectChange()

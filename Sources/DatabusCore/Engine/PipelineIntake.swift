@@ -67,6 +67,7 @@ extension Pipeline {
       if isStopping { return }
       await route(batch)
     case .assigned(let assignments):
+      CrashPoint.atAssignment()
       for assignment in assignments {
         if let known = partitions[assignment.partition]?.assignment {
           // Told twice: it runs already.

@@ -208,29 +208,6 @@ actor RulesFeed {
     finishSnapshot(partition)
   }
 
-  private func compactionOfStream() async throws -> StreamCompaction? {
-    if let compaction { return compaction }
-    let asked = try await source.compaction()
-    compaction = .some(asked)
-    return asked
-  }
-
-  /// Whether a tombstone can have gone since the store was known last to be complete: then only the whole stream tells what was deleted.
-  private func mayHaveMissedTombstones(_ position: UInt64, _ bounds: PartitionBounds) async throws -> Bool {
-    guard let compaction = try await compactionOfStream() else { return false }
-    if position < bounds.first.next { return true }
-    guard let confirmed = store.confirmedAt else { return true }
-    let age = Duration.milliseconds(max(0, settings.clock.wallMilliseconds() - confirmed))
-    return age > compaction.tombstoneRetention / 2
-  }
-
-  private func warnOfAnotherLife(_ partition: PartitionID, _ position: UInt64, _ bounds: PartitionBounds) {
-    log.warning(
-      "the rules stream is shorter than it was: it was made anew, and is read from its beginning; rules that are not in it stay",
-      at: "\(partition)/\(position)",
-      remedy: "delete rules that are not wanted any more", [LogField("end", bounds.end.next)])
-  }
-
   private func forget(_ assignment: Assignment) {
     assigned.removeAll { $0 == assignment }
     guard let entry = partitions[assignment.partition], entry.assignment == assignment else { return }
