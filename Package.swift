@@ -98,7 +98,7 @@ let package = Package(
       name: "databus-bench",
       dependencies: [
         "DatabusCore", "CSimdJSON", "CSystem", "MemoryTransport", "SQLiteLogTransport", "SQLiteClient",
-        "MemoryState", "SQLiteState",
+        "MemoryState", "SQLiteState", "KafkaFixture", "CRdkafka",
       ], path: "Benchmarks", exclude: ["KafkaPassThrough"], swiftSettings: swift),
     // What the router over Kafka is measured against.
     .executableTarget(

@@ -35,6 +35,24 @@ final class KafkaAdministration: Sendable {
     }
   }
 
+  // MARK: Questions of sources
+
+  // A source's own connection to a partition's leader is busy with a request that waits for records: a question would wait behind it
+  // for up to half a second.
+
+  func bounds(_ topic: String, _ indices: [Int]) async throws -> [(first: Int64, end: Int64)] {
+    try await explained { try await client.bounds(topic, indices) }
+  }
+
+  func offsets(_ topic: String, _ indices: [Int], at timestamp: Int64) async throws -> [Int64] {
+    try await explained { try await client.offsets(topic, indices, at: timestamp) }
+  }
+
+  /// - Throws: `UnknownTopic` where it does not exist.
+  func topology(_ topic: String) async throws -> KafkaTopology {
+    try await explained { try await client.topology(topic) }
+  }
+
   // MARK: Topics
 
   /// The topic, which is made where it does not exist and may be.

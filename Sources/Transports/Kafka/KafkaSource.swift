@@ -94,7 +94,7 @@ final class KafkaSource: EventSource {
         do { try await SystemClock().sleep(for: interval) } catch { return }
         guard let self else { return }
         // Where the cluster is away, the next turn finds it.
-        guard let topology = try? await client.topology(topic) else { continue }
+        guard let topology = try? await administration.topology(topic) else { continue }
         fetchWaker.setLeaders(topology)
         if group == nil { take(topology.indices) }
       }
@@ -239,7 +239,7 @@ final class KafkaSource: EventSource {
     Task { [self] in
       var pause = Duration.milliseconds(100)
       while isCurrent(cursor) {
-        if let bounds = try? await client.bounds(topic, [cursor.index]).first {
+        if let bounds = try? await administration.bounds(topic, [cursor.index]).first {
           let (first, end) = (UInt64(max(0, bounds.first)), UInt64(max(0, bounds.end)))
           let target = position < first ? first : position > end ? end : position
           if (try? await move(cursor.assignment, to: target, after: cursor.seeks, gapFrom: position)) != nil { return }
@@ -391,13 +391,13 @@ final class KafkaSource: EventSource {
   func bounds(of partitions: [PartitionID]) async throws -> [PartitionBounds] {
     try refuseClosed()
     try check(partitions)
-    return try await client.bounds(topic, partitions.map(\.index)).map { PartitionBounds(first: $0, end: $1) }
+    return try await administration.bounds(topic, partitions.map(\.index)).map { PartitionBounds(first: $0, end: $1) }
   }
 
   func partitions() async throws -> [PartitionID] {
     try refuseClosed()
     do {
-      return try await client.topology(topic).indices.map { partition($0) }
+      return try await administration.topology(topic).indices.map { partition($0) }
     } catch let unknown as UnknownTopic {
       throw administration.missing(unknown)
     }
@@ -406,7 +406,7 @@ final class KafkaSource: EventSource {
   func positions(of partitions: [PartitionID], at timestamp: Int64) async throws -> [Position] {
     try refuseClosed()
     try check(partitions)
-    return try await client.offsets(topic, partitions.map(\.index), at: timestamp).map {
+    return try await administration.offsets(topic, partitions.map(\.index), at: timestamp).map {
       Position(next: UInt64(max(0, $0)))
     }
   }

@@ -1,7 +1,9 @@
 import CRdkafka
 
 /// Reads a topic over librdkafka and nothing else: what other programs see.
-public final class RawConsumer {
+public final class RawConsumer: @unchecked Sendable {
+  // Sendable: one caller at a time, wherever that is.
+
   public struct Record {
     public var partition: Int
     public var offset: Int64
@@ -72,6 +74,19 @@ public final class RawConsumer {
       atEnd.remove(message.pointee.partition)
       records.append(RawConsumer.record(message))
     }
+  }
+
+  /// The value of the next record, waiting so long for one; nil where none came, or it is a tombstone.
+  public func next(milliseconds: Int32) throws -> [UInt8]? {
+    while let message = rd_kafka_consumer_poll(client, milliseconds) {
+      defer { rd_kafka_message_destroy(message) }
+      if message.pointee.err == RD_KAFKA_RESP_ERR__PARTITION_EOF { continue }
+      guard message.pointee.err == RD_KAFKA_RESP_ERR_NO_ERROR else {
+        throw KafkaCluster.Failure(message: "\(topic): \(String(cString: rd_kafka_message_errstr(message)))")
+      }
+      return RawConsumer.record(message).value
+    }
+    return nil
   }
 
   private static func record(_ message: UnsafeMutablePointer<rd_kafka_message_t>) -> Record {

@@ -5,11 +5,13 @@ public final class RawProducer: @unchecked Sendable {
   // Sendable: librdkafka's handles are safe on any thread, and nothing else is kept.
   private let client: OpaquePointer
 
-  /// - Parameter transactionalID: for records that stand in transactions.
-  public init(_ servers: String, transactionalID: String? = nil) throws {
+  /// - Parameters:
+  ///   - transactionalID: for records that stand in transactions.
+  ///   - linger: milliseconds that a record waits for others.
+  public init(_ servers: String, transactionalID: String? = nil, linger: Int = 0) throws {
     let configuration = rd_kafka_conf_new()
     var text = [CChar](repeating: 0, count: 512)
-    var properties = ["bootstrap.servers": servers, "linger.ms": "0"]
+    var properties = ["bootstrap.servers": servers, "linger.ms": "\(linger)"]
     if let transactionalID { properties["transactional.id"] = transactionalID }
     for (name, value) in properties { rd_kafka_conf_set(configuration, name, value, &text, text.count) }
     guard let client = rd_kafka_new(RD_KAFKA_PRODUCER, configuration, &text, text.count) else {
