@@ -15,7 +15,9 @@ struct CommandFixture {
   var environment: [String: String] = [:]
   var width: Int?
 
-  func run(_ words: String...) async -> ExitCode {
+  func run(_ words: String...) async -> ExitCode { await run(words) }
+
+  func run(_ words: [String]) async -> ExitCode {
     let environment = environment
     let context = CommandContext(
       program: program, registry: CommandFixture.registry, output: output, errors: errors,

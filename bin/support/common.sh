@@ -65,6 +65,8 @@ libz3.so.4 libz3-4'
 # Tests also run other processes.
 find_missing_for_tests() {
   command -v python3 >/dev/null || missing+=(python3)
+  # Certificates for a broker with TLS.
+  command -v openssl >/dev/null || missing+=(openssl)
   # Each test starts a server of its own; a service that the package starts is not used.
   command -v redis-server >/dev/null || missing+=(redis-server)
 }

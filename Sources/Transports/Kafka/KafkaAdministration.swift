@@ -12,7 +12,7 @@ final class KafkaAdministration: Sendable {
     self.options = options
     self.readerName = readerName
     // A consumer, because a producer's questions make brokers create topics.
-    client = try KafkaClient(.consumer(group: readerName), options, log)
+    client = try KafkaClient(.consumer(group: readerName), options, log, keepsErrors: true)
   }
 
   func close() async { await client.close() }
@@ -21,36 +21,8 @@ final class KafkaAdministration: Sendable {
   ///
   /// Topics that are made anew keep it; their records are told apart by their times.
   func incarnation(of topic: String) async throws -> String {
-    let cluster = try await explained { try await client.clusterID() }
+    let cluster = try await client.clusterID()
     return Incarnation.derived(from: ["kafka", cluster, topic])
-  }
-
-  /// An error that names its cause: librdkafka tells it beside the answer.
-  func explained<R: Sendable>(_ body: () async throws -> R) async throws -> R {
-    do {
-      return try await body()
-    } catch let error as TransportError where error.class == .transport {
-      client.takeErrors()
-      throw client.condition.trouble("The cluster cannot be used").map { TransportError(.transport, $0) } ?? error
-    }
-  }
-
-  // MARK: Questions of sources
-
-  // A source's own connection to a partition's leader is busy with a request that waits for records: a question would wait behind it
-  // for up to half a second.
-
-  func bounds(_ topic: String, _ indices: [Int]) async throws -> [(first: Int64, end: Int64)] {
-    try await explained { try await client.bounds(topic, indices) }
-  }
-
-  func offsets(_ topic: String, _ indices: [Int], at timestamp: Int64) async throws -> [Int64] {
-    try await explained { try await client.offsets(topic, indices, at: timestamp) }
-  }
-
-  /// - Throws: `UnknownTopic` where it does not exist.
-  func topology(_ topic: String) async throws -> KafkaTopology {
-    try await explained { try await client.topology(topic) }
   }
 
   // MARK: Topics
@@ -60,7 +32,7 @@ final class KafkaAdministration: Sendable {
   /// - Parameter isTable: it is read whole by everybody (rules).
   func topology(_ topic: String, isTable: Bool) async throws -> KafkaTopology {
     do {
-      return try await explained { try await client.topology(topic) }
+      return try await client.topology(topic)
     } catch let unknown as UnknownTopic {
       guard options.creation.isOn else { throw missing(unknown) }
     }
@@ -97,29 +69,28 @@ final class KafkaAdministration: Sendable {
 
   func create(_ topic: String, _ settings: KafkaTopicCreation.Settings) async throws {
     let what = "The topic \"\(topic)\" cannot be created"
-    try await explained {
-      try await client.ask(what) { client, timeout in
-        var text = [CChar](repeating: 0, count: 512)
-        guard
-          let new = rd_kafka_NewTopic_new(
-            topic, Int32(clamping: settings.partitions ?? 1), Int32(clamping: settings.replication ?? -1), &text,
-            text.count)
-        else { throw KafkaError(RD_KAFKA_RESP_ERR__INVALID_ARG, text.text) }
-        defer { rd_kafka_NewTopic_destroy(new) }
-        for (name, value) in settings.properties.sorted(by: { $0.key < $1.key }) {
-          rd_kafka_NewTopic_set_config(new, name, value)
-        }
-        var topics: [OpaquePointer?] = [new]
-        let event = try KafkaAdministration.result(client, RD_KAFKA_ADMIN_OP_CREATETOPICS, timeout) { options, queue in
-          rd_kafka_CreateTopics(client, &topics, 1, options, queue)
-        }
-        defer { rd_kafka_event_destroy(event) }
-        var count = 0
-        guard let result = rd_kafka_event_CreateTopics_result(event),
-          let list = rd_kafka_CreateTopics_result_topics(result, &count)
-        else { return }
-        try KafkaAdministration.check(list, count, except: RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
+    try await client.ask(what) { client, timeout in
+      var text = [CChar](repeating: 0, count: 512)
+      guard
+        let new = rd_kafka_NewTopic_new(
+          topic, Int32(clamping: settings.partitions ?? 1), Int32(clamping: settings.replication ?? -1), &text,
+          text.count)
+      else { throw KafkaError(RD_KAFKA_RESP_ERR__INVALID_ARG, text.text) }
+      defer { rd_kafka_NewTopic_destroy(new) }
+      for (name, value) in settings.properties.sorted(by: { $0.key < $1.key }) {
+        rd_kafka_NewTopic_set_config(new, name, value)
       }
+      var topics: [OpaquePointer?] = [new]
+      let event = try KafkaAdministration.result(client, RD_KAFKA_ADMIN_OP_CREATETOPICS, timeout) { options, queue in
+        rd_kafka_CreateTopics(client, &topics, 1, options, queue)
+      }
+      defer { rd_kafka_event_destroy(event) }
+      var count = 0
+      guard let result = rd_kafka_event_CreateTopics_result(event),
+        let list = rd_kafka_CreateTopics_result_topics(result, &count)
+      else { return }
+      try KafkaAdministration.check(
+        list, count, except: RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS, needs: "CREATE on the topic or on the cluster")
     }
     client.log.info(
       "the topic was created", at: topic, [LogField("partitions", settings.partitions ?? 1)])
@@ -138,18 +109,20 @@ final class KafkaAdministration: Sendable {
       guard let result = rd_kafka_event_DeleteTopics_result(event),
         let list = rd_kafka_DeleteTopics_result_topics(result, &count)
       else { return }
-      try KafkaAdministration.check(list, count, except: RD_KAFKA_RESP_ERR_NO_ERROR)
+      try KafkaAdministration.check(
+        list, count, except: RD_KAFKA_RESP_ERR_NO_ERROR, needs: "DELETE and DESCRIBE on it")
     }
   }
 
   private static func check(
-    _ list: UnsafeMutablePointer<OpaquePointer?>, _ count: Int, except permitted: rd_kafka_resp_err_t
+    _ list: UnsafeMutablePointer<OpaquePointer?>, _ count: Int, except permitted: rd_kafka_resp_err_t,
+    needs: String
   ) throws {
     for place in 0..<count {
       guard let result = list[place] else { continue }
       let code = rd_kafka_topic_result_error(result)
       if code == RD_KAFKA_RESP_ERR_NO_ERROR || code == permitted { continue }
-      throw KafkaError(code, rd_kafka_topic_result_error_string(result).map { String(cString: $0) })
+      throw KafkaError(code, rd_kafka_topic_result_error_string(result).map { String(cString: $0) }, needs: needs)
     }
   }
 
@@ -189,7 +162,7 @@ final class KafkaAdministration: Sendable {
 
   /// What a group has committed; nil for partitions without.
   func committed(_ group: String, _ topic: String, _ indices: [Int]) async throws -> [CommittedPosition?] {
-    let member = try KafkaClient(.consumer(group: group), options, client.log)
+    let member = try KafkaClient(.consumer(group: group), options, client.log, keepsErrors: true)
     do {
       let result = try await member.committed(topic, indices)
       await member.close()
@@ -226,7 +199,8 @@ final class KafkaAdministration: Sendable {
               "a member of the group is alive: stop every process of the pipeline first (after a crash, wait for the session timeout)"
             )
           }
-          throw KafkaError(code, String(cString: rd_kafka_error_string(error)))
+          throw KafkaError(
+            code, String(cString: rd_kafka_error_string(error)), needs: "READ on it, and READ on the topic")
         }
         if let list = rd_kafka_group_result_partitions(groups[place]),
           let failed = PartitionList.entries(list).first(where: { $0.error != RD_KAFKA_RESP_ERR_NO_ERROR })

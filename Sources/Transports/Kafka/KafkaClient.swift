@@ -14,6 +14,8 @@ final class KafkaClient: Sendable {
   private let questions: Questions
   private let isClosed = Atomic(false)
   private let isAbandoned = Atomic(false)
+  /// Nobody polls the main queue: errors wait there until a question fails.
+  private let keepsErrors: Bool
   /// Its owner, and batches whose messages librdkafka still knows: the last one gone ends it.
   private let users = Atomic(1)
 
@@ -24,10 +26,14 @@ final class KafkaClient: Sendable {
   /// (https://github.com/confluentinc/librdkafka/issues/4312).
   static let needsAssignmentBeforeEnd = rd_kafka_version() < 0x0203_0000
 
-  /// - Parameter events: which events librdkafka queues, besides errors.
-  init(_ role: KafkaProperties.Role, _ options: KafkaOptions, _ log: Logger, events: Int32 = 0) throws {
+  /// - Parameters:
+  ///   - events: which events librdkafka queues, besides errors.
+  ///   - keepsErrors: nobody polls the main queue.
+  init(
+    _ role: KafkaProperties.Role, _ options: KafkaOptions, _ log: Logger, events: Int32 = 0, keepsErrors: Bool = false
+  ) throws {
     let configuration = try KafkaProperties.configuration(role, options)
-    let condition = KafkaCondition(options, log)
+    let condition = KafkaCondition(KafkaAccess(options, isProducer: role == .producer), log)
     rd_kafka_conf_set_events(configuration, events | RD_KAFKA_EVENT_ERROR)
     rd_kafka_conf_set_opaque(configuration, Unmanaged.passUnretained(condition).toOpaque())
     rd_kafka_conf_set_log_cb(configuration) { client, level, facility, text in
@@ -35,16 +41,25 @@ final class KafkaClient: Sendable {
       let condition = Unmanaged<KafkaCondition>.fromOpaque(opaque).takeUnretainedValue()
       condition.noteLog(level, facility.map { String(cString: $0) } ?? "", String(cString: text))
     }
+    // librdkafka's errors do not say what is wrong with a certificate.
+    rd_kafka_conf_set_ssl_cert_verify_cb(configuration) { _, _, _, problem, _, _, _, _, _, opaque in
+      guard let problem, problem.pointee != 0 else { return 1 }
+      if let opaque {
+        Unmanaged<KafkaCondition>.fromOpaque(opaque).takeUnretainedValue().noteCertificate(problem.pointee)
+      }
+      return 0
+    }
     var text = [CChar](repeating: 0, count: 512)
     let kind = role == .producer ? RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER
     guard let handle = rd_kafka_new(kind, configuration, &text, text.count) else {
       rd_kafka_conf_destroy(configuration)
-      throw TransportError(.fatal, "A Kafka client for \(options.bootstrapServers) cannot be made: \(text.text).")
+      throw TransportError(.fatal, KafkaProperties.refusal(text.text, options))
     }
     self.handle = handle
     self.options = options
     self.log = log
     self.condition = condition
+    self.keepsErrors = keepsErrors
     questions = Questions()
   }
 
@@ -93,6 +108,8 @@ final class KafkaClient: Sendable {
         return try body(handle, milliseconds)
       }
     } catch let error as KafkaError {
+      // librdkafka tells the cause beside the answer.
+      if keepsErrors { takeErrors() }
       throw explain(error, what)
     }
   }
@@ -101,26 +118,28 @@ final class KafkaClient: Sendable {
   func explain(_ error: KafkaError, _ what: String) -> TransportError {
     if error.code == RD_KAFKA_RESP_ERR__DESTROY { return TransportError(.closed, "\(what): the client was closed.") }
     if error.code == RD_KAFKA_RESP_ERR__FATAL {
-      return TransportError(.fatal, "\(what): \(fatalReason ?? error.reason).")
+      return TransportError(.fatal, fatalSentence(what) ?? "\(what): \(error.reason).")
     }
     return TransportError(error.isRecord ? .record : .transport, condition.sentence(error, what))
   }
 
-  /// Why the client is of no use any more; nil where it is.
-  var fatalReason: String? {
+  /// Why the client is of no use any more, after the beginning of a sentence; nil where it is.
+  func fatalSentence(_ what: String) -> String? {
     var text = [CChar](repeating: 0, count: 512)
     let code = rd_kafka_fatal_error(handle, &text, text.count)
-    return code == RD_KAFKA_RESP_ERR_NO_ERROR ? nil : text.text
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR ? nil : condition.sentence(KafkaError(code, text.text), what)
   }
 
-  /// Takes the errors that wait in the client's main queue, where nobody else does.
-  func takeErrors() {
-    guard let queue = rd_kafka_queue_get_main(handle) else { return }
-    while let event = rd_kafka_queue_poll(queue, 0) {
-      condition.note(event)
-      rd_kafka_event_destroy(event)
+  /// Takes the errors that wait in the client's queues, where nobody else does: those of groups come by the consumer's.
+  private func takeErrors() {
+    for queue in [rd_kafka_queue_get_main(handle), rd_kafka_queue_get_consumer(handle)] {
+      guard let queue else { continue }
+      while let event = rd_kafka_queue_poll(queue, 0) {
+        condition.note(event)
+        rd_kafka_event_destroy(event)
+      }
+      rd_kafka_queue_destroy(queue)
     }
-    rd_kafka_queue_destroy(queue)
   }
 }
 

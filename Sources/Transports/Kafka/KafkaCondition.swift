@@ -9,31 +9,36 @@ final class KafkaCondition: Sendable {
     var cause: KafkaError?
     /// What keeps everything from working.
     var trouble: KafkaError?
-    var lastLog = ""
+    /// A topic or a permission that is missing: other questions may be answered all the while.
+    var missing: KafkaError?
+    var access: KafkaAccess
   }
-  private let state = Mutex(State())
+  private let state: Mutex<State>
   private let servers: String
-  private let mechanism: String?
   private let log: Logger
 
-  init(_ options: KafkaOptions, _ log: Logger) {
-    servers = options.bootstrapServers
-    mechanism =
-      KafkaProperties.value("sasl.mechanism", options) ?? KafkaProperties.value("sasl.mechanisms", options)
+  init(_ access: KafkaAccess, _ log: Logger) {
+    state = Mutex(State(access: access))
+    servers = access.servers
     self.log = log
   }
 
   func note(_ error: KafkaError) {
     state.withLock { state in
-      if error.isConnection, error.isSpecific { state.cause = error }
+      if error.isConnection, error.isSpecific, !error.isEcho(of: state.cause) { state.cause = error }
       // One broker of several may be away without harm.
       switch error.code {
       case RD_KAFKA_RESP_ERR__TRANSPORT, RD_KAFKA_RESP_ERR__RESOLVE, RD_KAFKA_RESP_ERR__TIMED_OUT: break
-      default: if error.isConnection || error.isResource { state.trouble = error }
+      default:
+        if error.isConnection { state.trouble = error }
+        if error.isResource { state.missing = error }
       }
     }
     log.debug("librdkafka: \(error.reason)", at: servers)
   }
+
+  /// OpenSSL has refused a broker's certificate, and librdkafka's error will not say why.
+  func noteCertificate(_ problem: Int32) { state.withLock { $0.access.certificateProblem = problem } }
 
   /// The cluster has answered: whatever was wrong with the connection is over.
   func noteAnswer() {
@@ -43,17 +48,26 @@ final class KafkaCondition: Sendable {
     }
   }
 
+  /// What the client is there for works: nothing is missing either.
+  func noteProgress() {
+    noteAnswer()
+    state.withLock { $0.missing = nil }
+  }
+
   /// Whether something is wrong. Cheap enough for every batch.
-  var isTroubled: Bool { state.withLock { $0.trouble != nil } }
+  var isTroubled: Bool { state.withLock { $0.trouble != nil || $0.missing != nil } }
 
   /// What is wrong now, after the beginning of a sentence; nil: nothing that is known.
   func trouble(_ what: String) -> String? {
-    state.withLock { $0.trouble }.map { sentence($0, what) }
+    state.withLock { $0.trouble ?? $0.missing }.map { sentence($0, what) }
   }
 
+  /// Where an error only says that nothing works, the last cause that was told stands in the sentence.
   func sentence(_ error: KafkaError, _ what: String) -> String {
-    let cause = state.withLock { state in error.isConnection && !error.isSpecific ? state.cause ?? error : error }
-    return cause.sentence(what, servers: servers, mechanism: mechanism)
+    let (cause, access) = state.withLock { state in
+      (error.isConnection && !error.isSpecific ? state.cause ?? state.missing ?? error : error, state.access)
+    }
+    return access.sentence(cause, what)
   }
 
   /// A line of librdkafka's own log.

@@ -1,15 +1,25 @@
 import CRdkafka
 import DatabusCore
 
-/// What librdkafka reports, in a sentence that says what is wrong, where, and what to do.
+/// What librdkafka reports. `KafkaAccess` makes a sentence for people of it.
 struct KafkaError: Error {
   var code: rd_kafka_resp_err_t
-  /// librdkafka's own words.
+  /// librdkafka's own words, without what differs from one try to the next.
   var reason: String
+  /// The permission that what was tried needs, where it is known: "CREATE on the topic or on the cluster".
+  var needs: String?
 
-  init(_ code: rd_kafka_resp_err_t, _ reason: String? = nil) {
+  init(_ code: rd_kafka_resp_err_t, _ reason: String? = nil, needs: String? = nil) {
     self.code = code
-    self.reason = reason ?? String(cString: rd_kafka_err2str(code))
+    self.reason = reason.map(KafkaError.withoutTimes) ?? String(cString: rd_kafka_err2str(code))
+    self.needs = needs
+  }
+
+  /// librdkafka ends its sentences with how long a try took and how often it was repeated: the same trouble would never be told in the
+  /// same words.
+  private static func withoutTimes(_ text: String) -> String {
+    guard text.hasSuffix(")"), let start = text.lastPlace(of: " (after ") else { return text }
+    return String(text[..<start])
   }
 
   /// Takes over an error object; nil where there is none.
@@ -35,7 +45,17 @@ struct KafkaError: Error {
 
   /// Says more than that nothing works: the cause.
   var isSpecific: Bool {
-    code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && code != RD_KAFKA_RESP_ERR__TIMED_OUT
+    switch code {
+    case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, RD_KAFKA_RESP_ERR__TIMED_OUT: false
+    // Calls that end with the bare code have waited in vain.
+    case RD_KAFKA_RESP_ERR__TRANSPORT: reason != String(cString: rd_kafka_err2str(code))
+    default: true
+    }
+  }
+
+  /// The broker's end of the connection, told once more after the handshake that failed.
+  func isEcho(of cause: KafkaError?) -> Bool {
+    cause?.code == RD_KAFKA_RESP_ERR__SSL && code == RD_KAFKA_RESP_ERR__TRANSPORT && reason.contains("SSL routines")
   }
 
   /// A permission or a topic is missing.
@@ -68,88 +88,16 @@ struct KafkaError: Error {
     default: false
     }
   }
+}
 
-  // MARK: For people
-
-  /// - Parameters:
-  ///   - what: what was tried, as the beginning of a sentence: "The topic \"events\" cannot be read".
-  ///   - servers: the bootstrap servers.
-  ///   - mechanism: `sasl.mechanism`, where one is set.
-  func sentence(_ what: String, servers: String, mechanism: String? = nil) -> String {
-    switch code {
-    case RD_KAFKA_RESP_ERR__AUTHENTICATION, RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
-      return "\(what): \(servers) refuses the credentials (\(reason)); \(credentialsRemedy(mechanism))."
-    case RD_KAFKA_RESP_ERR_UNSUPPORTED_SASL_MECHANISM, RD_KAFKA_RESP_ERR_ILLEGAL_SASL_STATE:
-      return
-        "\(what): \(servers) does not take this way to log in (\(reason)); set \"sasl.mechanism\" to one that the broker has enabled."
-    case RD_KAFKA_RESP_ERR__SSL: return "\(what): \(certificateProblem(servers))"
-    case RD_KAFKA_RESP_ERR__RESOLVE:
-      return
-        "\(what): a broker's name cannot be resolved (\(reason)); check \"bootstrapServers\" (\(servers)) and the brokers' advertised.listeners."
-    case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, RD_KAFKA_RESP_ERR__TRANSPORT:
-      return "\(what): no broker of \(servers) can be reached (\(reason)); \(transportRemedy)."
-    case RD_KAFKA_RESP_ERR__TIMED_OUT, RD_KAFKA_RESP_ERR__TIMED_OUT_QUEUE:
-      return
-        "\(what): \(servers) does not answer in time; check that the brokers are up and that \"bootstrapServers\" and \"security.protocol\" fit their listener."
-    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC,
-      RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
-      return
-        "\(what): it does not exist on \(servers); create it (kafka-topics.sh --create, or databus topics create), or set \"topics\": {\"create\": true}."
-    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-      return
-        "\(what): \(servers) gives no permission for this topic; grant READ and DESCRIBE to who reads it, WRITE and DESCRIBE to who writes it (kafka-acls.sh)."
-    case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
-      return
-        "\(what): \(servers) gives no permission for the consumer group, whose name is the pipeline's; grant READ on it (kafka-acls.sh)."
-    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
-      return
-        "\(what): \(servers) gives no permission on the cluster; an idempotent producer needs IDEMPOTENT_WRITE before Kafka 2.8, creating topics needs CREATE (kafka-acls.sh)."
-    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE,
-      RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE:
-      return
-        "\(what): the record is too large (\(reason)); raise \"message.max.bytes\" here and max.message.bytes of the topic, or make it smaller."
-    case RD_KAFKA_RESP_ERR_INVALID_RECORD:
-      return "\(what): the topic refuses the record (\(reason)); a compacted topic needs a key in every record."
-    default: return "\(what): \(reason)."
+extension String {
+  /// Where a text stands for the last time.
+  func lastPlace(of part: String) -> Index? {
+    var place = endIndex
+    while place > startIndex {
+      place = index(before: place)
+      if self[place...].hasPrefix(part) { return place }
     }
-  }
-
-  private func credentialsRemedy(_ mechanism: String?) -> String {
-    if let mechanism, mechanism.uppercased().hasPrefix("SCRAM"), KafkaClient.isScramBroken {
-      return
-        "they may well be right: librdkafka \(KafkaClient.libraryVersion) sends a wrong SCRAM nonce (mended in 2.6.1), which Kafka 3.7.2 and later refuse: use a newer librdkafka, or sasl.mechanism PLAIN over TLS"
-    }
-    return "check \"sasl.username\", \"sasl.password\" and \"sasl.mechanism\""
-  }
-
-  private func certificateProblem(_ servers: String) -> String {
-    let words = reason.lowercased()
-    if words.contains("certificate has expired") || words.contains("certificate expired") {
-      return
-        "the certificate of \(servers) has expired (\(reason)); renew it on the broker, and check this machine's clock."
-    }
-    if words.contains("hostname mismatch") || words.contains("host name mismatch")
-      || words.contains("ip address mismatch")
-    {
-      return
-        "the certificate of \(servers) is for another host (\(reason)); use the name that stands in it, or set \"ssl.endpoint.identification.algorithm\" to \"none\"."
-    }
-    if words.contains("verify failed") || words.contains("self-signed") || words.contains("self signed")
-      || words.contains("unable to get local issuer")
-    {
-      return
-        "the certificate of \(servers) is not signed by a known authority (\(reason)); set \"ssl.ca.location\" to the authority that signed it."
-    }
-    return
-      "TLS with \(servers) fails (\(reason)); check that \"security.protocol\" fits the listener, and the files of \"ssl.*\"."
-  }
-
-  private var transportRemedy: String {
-    let words = reason.lowercased()
-    if words.contains("refused") { return "nothing listens there: start the broker, or correct \"bootstrapServers\"" }
-    if words.contains("disconnected while requesting apiversion") || words.contains("incorrect security.protocol") {
-      return "the listener may want TLS or SASL: set \"security.protocol\""
-    }
-    return "check the network and \"bootstrapServers\""
+    return nil
   }
 }

@@ -73,7 +73,8 @@ final class KafkaPoller: @unchecked Sendable {
     client.condition.note(event)
     let code = rd_kafka_event_error(event)
     if code == RD_KAFKA_RESP_ERR__FATAL {
-      subscription.tell { $0.fatal = client.fatalReason ?? "librdkafka has failed" }
+      let what = "The topic \"\(subscription.topic)\" cannot be read"
+      subscription.tell { $0.fatal = client.fatalSentence(what) ?? "\(what): librdkafka has failed." }
     } else if code == RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED {
       client.log.error(
         "this process was silent for too long and has lost its partitions", at: subscription.topic,
@@ -105,7 +106,7 @@ final class KafkaPoller: @unchecked Sendable {
 
   private func assign(_ indices: [Int]) {
     wasAssigned.store(true, ordering: .relaxed)
-    client.condition.noteAnswer()
+    client.condition.noteProgress()
     // Nothing is fetched yet: the engine says from where. The group only needs to hear that its assignment was taken.
     let problem = fetching.withLock { _ in
       add([])

@@ -1,6 +1,10 @@
 import CRdkafka
 import DatabusCore
 
+#if canImport(Glibc)
+  import Glibc
+#endif
+
 /// librdkafka's properties: which are ours, what they are set to unless the user says otherwise, and whether librdkafka takes them.
 public enum KafkaProperties {
   /// What the promises rest on, with the reason.
@@ -127,6 +131,16 @@ public enum KafkaProperties {
     return text.text
   }
 
+  /// Why no client can be made: where librdkafka names a property that stands for a file, with the file.
+  static func refusal(_ text: String, _ options: KafkaOptions) -> String {
+    let what = "A Kafka client for \(options.bootstrapServers) cannot be made"
+    if let file = options.properties.last(where: { $0.name.hasSuffix(".location") && text.hasPrefix($0.name) }) {
+      return
+        "\(what): the file of \(file.name), \(file.value), cannot be used (\(text)); check that it is there, may be read, and is in the right format."
+    }
+    return "\(what): \(text)."
+  }
+
   /// What librdkafka has against a property, as the end of the sentence "librdkafka ...: it ..."; nil: nothing.
   public static func problem(_ name: String, _ value: String) -> String? {
     guard let configuration = rd_kafka_conf_new() else { return nil }
@@ -136,12 +150,22 @@ public enum KafkaProperties {
 
   /// All names that librdkafka knows, for a "did you mean".
   public static var names: [String] {
-    guard let configuration = rd_kafka_conf_new() else { return [] }
-    defer { rd_kafka_conf_destroy(configuration) }
+    // A dump of a configuration has only those with a value: this is the table of its documentation.
+    var bytes: UnsafeMutablePointer<CChar>?
     var count = 0
-    guard let list = rd_kafka_conf_dump(configuration, &count) else { return [] }
-    defer { rd_kafka_conf_dump_free(list, count) }
-    return stride(from: 0, to: count, by: 2).compactMap { list[$0].map { String(cString: $0) } }
+    guard let stream = open_memstream(&bytes, &count) else { return [] }
+    rd_kafka_conf_properties_show(stream)
+    fclose(stream)
+    defer { free(bytes) }
+    guard let bytes else { return [] }
+    let text = String(
+      decoding: UnsafeRawBufferPointer(start: UnsafeRawPointer(bytes), count: count), as: UTF8.self)
+    var names: Set<String> = []
+    for line in text.split(separator: "\n") where line.contains(" | ") {
+      let name = line.prefix { $0 != " " && $0 != "|" }
+      if name.contains(where: \.isLowercase) && name != "Property" { names.insert(String(name)) }
+    }
+    return names.sorted()
   }
 
   /// The value that a client of this role has for a property that is a number.

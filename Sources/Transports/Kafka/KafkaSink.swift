@@ -83,7 +83,7 @@ final class KafkaSink: EventSink, @unchecked Sendable {
       case RD_KAFKA_RESP_ERR__FATAL, RD_KAFKA_RESP_ERR__DESTROY:
         inFlight.subtract(1, ordering: .relaxed)
         if index > start { break loop }
-        throw TransportError(.fatal, "\(what): \(client.fatalReason ?? "the producer has failed").")
+        throw TransportError(.fatal, client.fatalSentence(what) ?? "\(what): the producer has failed.")
       default:
         inFlight.subtract(1, ordering: .relaxed)
         refused.append((batch.token(at: index), code))
@@ -199,7 +199,7 @@ final class KafkaSink: EventSink, @unchecked Sendable {
     }
     if !isClosed.load(ordering: .acquiring) {
       if safe > 0 {
-        if client.condition.isTroubled { client.condition.noteAnswer() }
+        if client.condition.isTroubled { client.condition.noteProgress() }
         completions.complete(Span(_unsafeElements: UnsafeMutableBufferPointer(rebasing: tokens[..<safe])))
       }
       for (token, code) in failed { completions.fail(token, failure(code)) }
@@ -210,7 +210,7 @@ final class KafkaSink: EventSink, @unchecked Sendable {
 
   /// What an end that is none means.
   private func failure(_ code: rd_kafka_resp_err_t) -> TransportError {
-    if let reason = client.fatalReason { return TransportError(.fatal, "\(what): \(reason).") }
+    if let reason = client.fatalSentence(what) { return TransportError(.fatal, reason) }
     return client.explain(KafkaError(code), what)
   }
 

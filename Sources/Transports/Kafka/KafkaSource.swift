@@ -11,6 +11,9 @@ final class KafkaSource: EventSource {
   private let incarnation: String
   private let group: String?
   private let administration: KafkaAdministration
+  /// A connection to a partition's leader is busy with a request that waits for records: a question on it would wait behind that for up
+  /// to half a second. So questions go to another client.
+  private var questions: KafkaClient { administration.client }
   private let fetchWaker: FetchWaker
   private let watcher = Mutex<Task<Void, Never>?>(nil)
   /// Where a source without a group starts in partitions that it finds.
@@ -94,7 +97,7 @@ final class KafkaSource: EventSource {
         do { try await SystemClock().sleep(for: interval) } catch { return }
         guard let self else { return }
         // Where the cluster is away, the next turn finds it.
-        guard let topology = try? await administration.topology(topic) else { continue }
+        guard let topology = try? await questions.topology(topic) else { continue }
         fetchWaker.setLeaders(topology)
         if group == nil { take(topology.indices) }
       }
@@ -153,13 +156,17 @@ final class KafkaSource: EventSource {
     var size = 0
     var end: UInt64?
     var isOutOfRange = false
+    var isRefused = false
     var rest = messages[...]
     while let message = rest.first {
       if message.pointee.err != RD_KAFKA_RESP_ERR_NO_ERROR {
         switch message.pointee.err {
         case RD_KAFKA_RESP_ERR__PARTITION_EOF: end = UInt64(max(0, message.pointee.offset))
         case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET: isOutOfRange = true
-        default: client.condition.note(KafkaError(message))
+        default:
+          let error = KafkaError(message)
+          client.condition.note(error)
+          if error.isResource { isRefused = true }
         }
         rd_kafka_message_destroy(message)
       } else if UInt64(bitPattern: message.pointee.offset) < next {
@@ -174,6 +181,7 @@ final class KafkaSource: EventSource {
       }
       rest = rest.dropFirst()
     }
+    if isRefused { fetchAgain(cursor) }
     return deliver(taken, rest, cursor, next, end: end, isOutOfRange: isOutOfRange)
   }
 
@@ -208,8 +216,8 @@ final class KafkaSource: EventSource {
     case .deliver:
       if !rest.isEmpty { cursor.queue.putBack(rest, after: cursor.seeks) }
       if isOutOfRange { lookForGap(cursor, next) }
+      if !taken.isEmpty || end != nil, client.condition.isTroubled { client.condition.noteProgress() }
       if taken.isEmpty { return nil }
-      if client.condition.isTroubled { client.condition.noteAnswer() }
       return .batch(KafkaBatch.make(taken, cursor.assignment, client))
     }
   }
@@ -224,7 +232,7 @@ final class KafkaSource: EventSource {
       return .some(nil)
     }
     guard let fatal else { return }
-    if let fatal { throw TransportError(.fatal, "\(what): \(fatal).") }
+    if let fatal { throw TransportError(.fatal, fatal) }
     if let trouble = client.condition.trouble(what) {
       // Nobody else would find out on a quiet stream that it is over.
       Task { [client, topic] in _ = try? await client.bounds(topic, [0]) }
@@ -239,13 +247,28 @@ final class KafkaSource: EventSource {
     Task { [self] in
       var pause = Duration.milliseconds(100)
       while isCurrent(cursor) {
-        if let bounds = try? await administration.bounds(topic, [cursor.index]).first {
+        if let bounds = try? await questions.bounds(topic, [cursor.index]).first {
           let (first, end) = (UInt64(max(0, bounds.first)), UInt64(max(0, bounds.end)))
           let target = position < first ? first : position > end ? end : position
           if (try? await move(cursor.assignment, to: target, after: cursor.seeks, gapFrom: position)) != nil { return }
         }
         try? await SystemClock().sleep(for: pause)
         pause = min(pause * 2, .seconds(5))
+      }
+    }
+  }
+
+  /// librdkafka tells only once that it may not fetch a partition, and says nothing when it may again: fetching is begun anew from time to
+  /// time, which ends with a record, with the partition's end or with the same error.
+  private func fetchAgain(_ cursor: KafkaSubscription.Cursor) {
+    Task { [self] in
+      while isCurrent(cursor) {
+        try? await SystemClock().sleep(for: .seconds(1))
+        let position = subscription.state.withLock { state in
+          state.place(of: cursor.assignment).flatMap { state.cursors[$0].position }
+        }
+        guard let position else { continue }
+        if (try? await move(cursor.assignment, to: position, after: cursor.seeks)) != nil { return }
       }
     }
   }
@@ -391,13 +414,13 @@ final class KafkaSource: EventSource {
   func bounds(of partitions: [PartitionID]) async throws -> [PartitionBounds] {
     try refuseClosed()
     try check(partitions)
-    return try await administration.bounds(topic, partitions.map(\.index)).map { PartitionBounds(first: $0, end: $1) }
+    return try await questions.bounds(topic, partitions.map(\.index)).map { PartitionBounds(first: $0, end: $1) }
   }
 
   func partitions() async throws -> [PartitionID] {
     try refuseClosed()
     do {
-      return try await administration.topology(topic).indices.map { partition($0) }
+      return try await questions.topology(topic).indices.map { partition($0) }
     } catch let unknown as UnknownTopic {
       throw administration.missing(unknown)
     }
@@ -406,7 +429,7 @@ final class KafkaSource: EventSource {
   func positions(of partitions: [PartitionID], at timestamp: Int64) async throws -> [Position] {
     try refuseClosed()
     try check(partitions)
-    return try await administration.offsets(topic, partitions.map(\.index), at: timestamp).map {
+    return try await questions.offsets(topic, partitions.map(\.index), at: timestamp).map {
       Position(next: UInt64(max(0, $0)))
     }
   }

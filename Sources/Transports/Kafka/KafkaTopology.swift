@@ -30,13 +30,15 @@ extension KafkaClient {
 
   /// All topics but Kafka's own.
   func topologies() async throws -> [String: KafkaTopology] {
-    try await ask("The topics cannot be listed") { client, timeout in
+    let all = try await ask("The topics cannot be listed") { client, timeout in
       var metadata: UnsafePointer<rd_kafka_metadata>?
       let code = rd_kafka_metadata(client, 1, nil, &metadata, timeout)
       guard code == RD_KAFKA_RESP_ERR_NO_ERROR, let metadata else { throw KafkaError(code) }
       defer { rd_kafka_metadata_destroy(metadata) }
       return try KafkaTopology.all(metadata).filter { !$0.key.hasPrefix("__") }
     }
+    condition.noteAnswer()
+    return all
   }
 
   /// The cluster's id: it outlives brokers and addresses.

@@ -56,7 +56,7 @@ public final class KafkaTransport: Transport {
   // MARK: Topics
 
   public func topics() async throws -> [TopicDescription] {
-    let all = try await administration.explained { try await administration.client.topologies() }
+    let all = try await administration.client.topologies()
     var topics: [TopicDescription] = []
     for (name, topology) in all.sorted(by: { $0.key < $1.key }) {
       let incarnation = try await administration.incarnation(of: name)
@@ -86,7 +86,7 @@ public final class KafkaTransport: Transport {
   {
     let topology: KafkaTopology
     do {
-      topology = try await administration.explained { try await administration.client.topology(stream) }
+      topology = try await administration.client.topology(stream)
     } catch let unknown as UnknownTopic {
       throw administration.missing(unknown)
     }

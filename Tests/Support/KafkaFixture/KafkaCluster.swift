@@ -120,6 +120,8 @@ public final class KafkaCluster: Sendable {
   public struct Failure: Error, CustomStringConvertible {
     public var message: String
     public var description: String { message }
+
+    public init(message: String) { self.message = message }
   }
 }
 
