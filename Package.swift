@@ -143,11 +143,11 @@ let package = Package(
       name: "DatabusTestKitTests",
       dependencies: ["DatabusTestKit", "MemoryTransport", "MemoryState"], swiftSettings: swift),
     .testTarget(
-      name: "DatabusCommandLineTests", dependencies: ["DatabusCommandLine", "databus", "RedisServerFixture"],
-      swiftSettings: swift),
+      name: "DatabusCommandLineTests",
+      dependencies: ["DatabusCommandLine", "databus", "RedisServerFixture", "KafkaFixture"], swiftSettings: swift),
     .testTarget(
-      name: "IntegrationTests", dependencies: ["DatabusCore"], path: "Tests/Integration",
-      swiftSettings: swift),
+      name: "IntegrationTests", dependencies: ["DatabusCore", "KafkaFixture", "RedisServerFixture"],
+      path: "Tests/Integration", swiftSettings: swift),
     .testTarget(
       name: "FaultTests",
       dependencies: [

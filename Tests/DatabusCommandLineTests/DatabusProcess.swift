@@ -13,6 +13,8 @@ struct DatabusProcess {
   }
 
   let directory: URL
+  /// Besides what the tests themselves have.
+  var environment: [String: String] = [:]
 
   private final class BundleAnchor {}
 
@@ -39,11 +41,13 @@ struct DatabusProcess {
   static let configurations = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
     .deletingLastPathComponent().appendingPathComponent("Configs")
 
-  static func with<R>(_ body: (DatabusProcess) async throws -> R) async throws -> R {
+  static func with<R>(
+    environment: [String: String] = [:], _ body: (DatabusProcess) async throws -> R
+  ) async throws -> R {
     let directory = FileManager.default.temporaryDirectory.appendingPathComponent("databus-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(at: directory) }
-    return try await body(DatabusProcess(directory: directory))
+    return try await body(DatabusProcess(directory: directory, environment: environment))
   }
 
   func path(_ name: String) -> String { directory.appendingPathComponent(name).path }
@@ -92,9 +96,9 @@ struct DatabusProcess {
     process.executableURL = DatabusProcess.executable
     process.arguments = arguments
     process.currentDirectoryURL = directory
-    var environment = ProcessInfo.processInfo.environment
-    environment["DATABUS_CONFIG"] = nil
-    process.environment = environment
+    var inherited = ProcessInfo.processInfo.environment
+    inherited["DATABUS_CONFIG"] = nil
+    process.environment = inherited.merging(environment) { _, own in own }
     process.standardInput = try FileHandle(forReadingFrom: directory.appendingPathComponent("\(number).in"))
     let outputPath = output ?? path("\(number).out")
     process.standardOutput = try FileHandle(forWritingTo: URL(fileURLWithPath: outputPath))
