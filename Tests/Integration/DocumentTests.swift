@@ -1,4 +1,6 @@
 import Foundation
+import KafkaFixture
+import RedisServerFixture
 import Testing
 
 /// Whatever README.md and docs/ show is run: commands, configurations, rules, events, and output that is compared.
@@ -19,12 +21,40 @@ import Testing
 /// | `text` | a drawing |
 /// | `text output` | must be what the block before it wrote; ids are compared as `ID` |
 /// | `swift from=PATH` | must stand, line by line, in the file, which is built and run elsewhere |
+///
+/// `kafka` before all of that (`sh kafka typed`) says that the block needs a Kafka and a Redis. Those of a page are run by themselves, in a
+/// clone of their own, with Kafka's `bin` on the PATH and both addresses in `KAFKA_BOOTSTRAP_SERVERS` and `REDIS_URL`.
 struct DocumentTests {
   @Test(arguments: Repository.documents)
   func everyBlockIsRunAndHoldsWhatItShows(_ document: String) throws {
-    let blocks = MarkdownBlock.all(in: try Repository.text(document), document: document)
+    let blocks = MarkdownBlock.all(in: try Repository.text(document), document: document).filter { !$0.needsKafka }
     if blocks.isEmpty { return }
-    let workspace = try Workspace()
+    try run(blocks, try Workspace())
+  }
+
+  /// Pages with blocks that need a Kafka.
+  private static let kafkaDocuments = Repository.documents.filter { document in
+    guard let text = try? Repository.text(document) else { return true }
+    return MarkdownBlock.all(in: text, document: document).contains { $0.needsKafka }
+  }
+
+  @Test(
+    "every block that needs Kafka and Redis is run and holds what it shows", .serialized,
+    .enabled(if: KafkaCluster.canStart, Comment(rawValue: KafkaCluster.startRequirement)), arguments: kafkaDocuments)
+  func everyKafkaBlock(_ document: String) async throws {
+    let blocks = MarkdownBlock.all(in: try Repository.text(document), document: document).filter(\.needsKafka)
+    let cluster = try await KafkaCluster.start()
+    defer { cluster.remove() }
+    let redis = try await RedisServer(.port)
+    let home = try #require(ProcessInfo.processInfo.environment["KAFKA_HOME"])
+    try run(
+      blocks,
+      try Workspace(
+        programs: home + "/bin",
+        variables: ["KAFKA_BOOTSTRAP_SERVERS": cluster.bootstrapServers, "REDIS_URL": redis.url]))
+  }
+
+  private func run(_ blocks: [MarkdownBlock], _ workspace: Workspace) throws {
     var output = ""
     for (index, block) in blocks.enumerated() {
       let next = index + 1 < blocks.count ? blocks[index + 1] : nil
@@ -157,6 +187,21 @@ struct DocumentTests {
     #expect(blocks.map(\.line) == [1, 4, 7, 10, 14])
     #expect(blocks.map { DocumentTests.complaint($0) == nil } == [false, false, false, false, true])
     #expect(blocks.last?.text == "ls\n")
+  }
+
+  @Test func kafkaStandsInFrontOfWhatIsDone() {
+    let text = """
+      ```sh kafka typed
+      ```
+      ```sh kafka
+      ```
+      ```sh typed kafka
+      ```
+      """
+    let blocks = MarkdownBlock.all(in: text, document: "x.md")
+    #expect(blocks.map(\.needsKafka) == [true, true, false])
+    #expect(blocks.map(\.attributes) == [["typed"], [], ["typed", "kafka"]])
+    #expect(blocks.map { DocumentTests.complaint($0) == nil } == [true, true, false])
   }
 
   @Test(arguments: Repository.documents)

@@ -9,6 +9,8 @@ struct MarkdownBlock: Sendable {
   var language: String
   /// The words behind it: `background`, `file=rules.jsonl`.
   var attributes: [String]
+  /// The word `kafka` stands in front of them: it needs a Kafka and a Redis.
+  var needsKafka = false
   var text: String
 
   var place: String { "\(document):\(line)" }
@@ -36,10 +38,11 @@ struct MarkdownBlock: Sendable {
         }
       } else if content.hasPrefix("```") {
         let words = content.dropFirst(3).split(separator: " ").map(String.init)
+        let needsKafka = words.dropFirst().first == "kafka"
         open = (
           MarkdownBlock(
-            document: document, line: index + 1, language: words.first ?? "", attributes: Array(words.dropFirst()),
-            text: ""), indent
+            document: document, line: index + 1, language: words.first ?? "",
+            attributes: Array(words.dropFirst(needsKafka ? 2 : 1)), needsKafka: needsKafka, text: ""), indent
         )
       }
     }

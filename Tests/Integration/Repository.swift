@@ -43,7 +43,10 @@ final class Workspace {
   private var background: [(process: Process, log: URL, place: String)] = []
   private let session: URL
 
-  init() throws {
+  /// - Parameters:
+  ///   - programs: a folder of programs that are on the PATH too.
+  ///   - variables: set in every command.
+  init(programs: String? = nil, variables: [String: String] = [:]) throws {
     let home = FileManager.default.temporaryDirectory.appendingPathComponent("databus-\(UUID().uuidString)")
     directory = home.appendingPathComponent("clone")
     tools = home.appendingPathComponent("tools")
@@ -61,10 +64,11 @@ final class Workspace {
     let own = ProcessInfo.processInfo.environment
     // What a sanitizer is told, the program that is built with it must be told as well.
     let sanitizers = own.filter { $0.key.hasSuffix("SAN_OPTIONS") }
+    let path = [tools.path] + (programs.map { [$0] } ?? []) + [own["PATH"] ?? "/usr/local/bin:/usr/bin:/bin"]
     environment = sanitizers.merging([
-      "PATH": tools.path + ":" + (own["PATH"] ?? "/usr/local/bin:/usr/bin:/bin"), "HOME": home.path,
-      "TMPDIR": NSTemporaryDirectory(), "DATABUS_BINARY": Repository.program.path,
-    ]) { $1 }
+      "PATH": path.joined(separator: ":"), "HOME": home.path, "TMPDIR": NSTemporaryDirectory(),
+      "DATABUS_BINARY": Repository.program.path,
+    ]) { $1 }.merging(variables) { $1 }
     try "cd \(directory.path)\n".write(to: session, atomically: true, encoding: .utf8)
   }
 
