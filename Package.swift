@@ -41,6 +41,9 @@ let package = Package(
       providers: [.apt(["librdkafka-dev"])]),
     // Not by pkg-config: hiredis.pc has a flag (-D_FILE_OFFSET_BITS=64) that SwiftPM refuses, with a warning at each build.
     .systemLibrary(name: "CHiredis", path: "Sources/CLibraries/CHiredis"),
+    .systemLibrary(
+      name: "CMicroHTTPD", path: "Sources/CLibraries/CMicroHTTPD", pkgConfig: "libmicrohttpd",
+      providers: [.apt(["libmicrohttpd-dev"])]),
     .target(name: "CSystem", path: "Sources/CLibraries/CSystem"),
     .target(
       name: "CSimdJSON", path: "Sources/CLibraries/CSimdJSON",
@@ -54,6 +57,9 @@ let package = Package(
     // What several targets need of one C library.
     .target(
       name: "SQLiteClient", dependencies: ["CSQLite"], path: "Sources/Clients/SQLiteClient",
+      swiftSettings: swift),
+    .target(
+      name: "HTTPServer", dependencies: ["CMicroHTTPD", "CSystem"], path: "Sources/Clients/HTTPServer",
       swiftSettings: swift),
 
     .target(
@@ -118,6 +124,8 @@ let package = Package(
     .testTarget(
       name: "FileTransportTests", dependencies: ["FileTransport", "MemoryState", "DatabusTestKit"],
       swiftSettings: swift),
+    .testTarget(
+      name: "HTTPServerTests", dependencies: ["HTTPServer"], swiftSettings: swift),
     .testTarget(
       name: "SQLiteClientTests", dependencies: ["SQLiteClient"], swiftSettings: swift),
     .testTarget(

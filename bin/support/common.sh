@@ -42,7 +42,8 @@ find_missing_for_build() {
 sqlite3 libsqlite3-dev
 hiredis libhiredis-dev
 libcrypto libssl-dev
-rdkafka librdkafka-dev'
+rdkafka librdkafka-dev
+libmicrohttpd libmicrohttpd-dev'
   find_missing_for_toolchain
 }
 
@@ -67,7 +68,7 @@ find_missing_for_tests() {
   command -v python3 >/dev/null || missing+=(python3)
   # Certificates for a broker with TLS.
   command -v openssl >/dev/null || missing+=(openssl)
-  python3 -c 'import yaml' 2>/dev/null || missing+=(python3-yaml)
+  /usr/bin/python3 -c 'import yaml' 2>/dev/null || missing+=(python3-yaml)
   # Each test starts a server of its own; a service that the package starts is not used.
   command -v redis-server >/dev/null || missing+=(redis-server)
 }
