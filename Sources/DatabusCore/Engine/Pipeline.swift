@@ -18,6 +18,8 @@ public actor Pipeline {
     public var clock: any EngineClock
     public var log: Logger
     public var metrics: MetricRegistry
+    /// Where the pipeline tells every second whether it does its work.
+    public var health: HealthBoard
     /// Threads that route.
     public var workers: Int
     /// Return when every partition is at its end and everything has ended.
@@ -33,7 +35,8 @@ public actor Pipeline {
       configuration: PipelineConfiguration, transports: [String: any Transport], state: any StateBackend,
       limits: Limits = Limits(), checkpoint: CheckpointPolicy = CheckpointPolicy(),
       clock: any EngineClock = SystemClock(), log: Logger = .off, metrics: MetricRegistry = MetricRegistry(),
-      workers: Int = 1, stopsWhenIdle: Bool = false, failsFast: Bool = false, drainTime: Duration = .seconds(20)
+      health: HealthBoard = HealthBoard(), workers: Int = 1, stopsWhenIdle: Bool = false, failsFast: Bool = false,
+      drainTime: Duration = .seconds(20)
     ) {
       self.configuration = configuration
       self.transports = transports
@@ -43,6 +46,7 @@ public actor Pipeline {
       self.clock = clock
       self.log = log
       self.metrics = metrics
+      self.health = health
       self.workers = workers
       self.stopsWhenIdle = stopsWhenIdle
       self.failsFast = failsFast
@@ -116,6 +120,7 @@ public actor Pipeline {
 
   let log: Logger
   let clock: any EngineClock
+  let metrics: PipelineMetrics
   let progress: Progress
   let queue = WorkQueue()
   let resequencer: Resequencer
@@ -159,13 +164,15 @@ public actor Pipeline {
   /// The drain time is over: nobody waits for a sink any more.
   var isGivingUp = false
   var fatal: Failure?
+  var observed = Observed()
 
   public init(_ parts: Parts) {
     self.parts = parts
     log = parts.log
     clock = parts.clock
     let streams = Set(parts.configuration.results.streams.values).sorted()
-    progress = Progress(outputs: streams.count)
+    metrics = PipelineMetrics(parts.metrics)
+    progress = Progress(outputs: streams.count, latencies: metrics.latencies(parts.clock))
     resequencer = Resequencer(signal: progress.failed)
     for (index, stream) in streams.enumerated() {
       for (scheme, name) in parts.configuration.results.streams where name == stream { sinkOfScheme[scheme] = index }
@@ -192,6 +199,18 @@ public actor Pipeline {
   public func run() async throws {
     startedAt = clock.wallMilliseconds()
     defer { thread.stop() }
+    let observation = Task { await self.observeLoop() }
+    let ends = watchEnds()
+    let outcome: Result<Void, any Error>
+    do { outcome = .success(try await work()) } catch { outcome = .failure(error) }
+    // Who still waits for a transport there is not waited for.
+    for task in ends { task.cancel() }
+    await endObservation()
+    await observation.value
+    try outcome.get()
+  }
+
+  private func work() async throws {
     do {
       try await start()
     } catch {

@@ -100,7 +100,7 @@ extension Pipeline {
       log.error(
         "there is a commit and no state: reading starts at the commit", at: "\(partition)/\(position)",
         remedy: "check whether the state was removed on purpose")
-      parts.metrics.counter("databus_state_missing_total", "Partitions found with a commit and without state.").add(1)
+      metrics.stateMissing.add(1)
     }
   }
 

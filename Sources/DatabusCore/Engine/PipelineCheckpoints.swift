@@ -91,10 +91,15 @@ extension Pipeline {
     let needsCommit = source?.capabilities.commits == true && entry.committed != target.position.next
     guard isNew || needsCommit else { return nil }
     partitions[partition]?.isCheckpointing = true
+    let began = clock.now()
     CrashPoint.confirmedAndNotApplied()
     if isNew, !(await apply(target, session, assignment)) {
       endCheckpoint(assignment)
       return nil
+    }
+    if isNew {
+      counts.checkpoints += 1
+      metrics.checkpointTime.record(clock.now() - began)
     }
     CrashPoint.appliedAndNotCommitted()
     guard source?.capabilities.commits == true, let number = partitions[partition]?.checkpoint, isTracking(assignment)
@@ -128,10 +133,12 @@ extension Pipeline {
       try? await source?.release([assignment])
       return false
     } catch StateError.unavailable(let reason) {
+      counts.failedCheckpoints += 1
       if isTracking(assignment) { partitions[assignment.partition]?.unconfirmed = target }
       await report("state", reason, .milliseconds(100))
       return false
     } catch {
+      counts.failedCheckpoints += 1
       if isStopping { return false }
       var cause = ParkCause.checkpoint
       if case StateError.diverged = error {

@@ -53,6 +53,7 @@ extension Pipeline {
   }
 
   private func take(_ event: consuming SourceEvent) async throws {
+    let readAt = clock.now()
     isSourceIdle = false
     switch consume event {
     case .batch(let batch):
@@ -65,7 +66,7 @@ extension Pipeline {
       }
       // At a stop rules are not read to their end any more: without them the batch must not be routed. It is read again.
       if isStopping { return }
-      await route(batch)
+      await route(batch, readAt: readAt)
     case .assigned(let assignments):
       CrashPoint.atAssignment()
       for assignment in assignments {
@@ -102,7 +103,7 @@ extension Pipeline {
     }
   }
 
-  private func route(_ batch: consuming RecordBatch) async {
+  private func route(_ batch: consuming RecordBatch, readAt: Instant) async {
     guard let partition = partitions[batch.assignment.partition], partition.assignment == batch.assignment,
       let tracker = partition.tracker, let feed
     else { return }
@@ -118,6 +119,7 @@ extension Pipeline {
     routed.hold(batch)
     routed.table = await feed.table
     routed.timestamp = clock.wallMilliseconds()
+    routed.readAt = readAt
     // Nothing was awaited between the look at the partition and here but the feed, which shares this thread.
     guard progress.open(routed, tracker) else { return progress.discard(routed) }
     routed.sequence = nextSequence

@@ -241,9 +241,7 @@ extension Pipeline {
   /// Sends a dead letter and keeps it until it is safe.
   func deadLetter(_ letter: DeadLetterWriter.Letter, token: UInt64) async {
     counts.deadLetters += 1
-    parts.metrics.counter(
-      "databus_dead_letters_total", "Records set aside, by reason.", [MetricLabel("reason", letter.reason.rawValue)]
-    ).add(1)
+    metrics.deadLetters(letter.reason).add(1)
     letters[token] = letter
     letterBytes += letter.byteCount
     await sendLetter(letter, token: token)

@@ -140,6 +140,10 @@ public struct PipelineCounts: Sendable, Hashable {
   public var gaps = 0
   /// Checkpoints that another process's epoch refused.
   public var fenced = 0
+  /// Checkpoints written.
+  public var checkpoints = 0
+  /// Checkpoints that could not be written, and were tried again.
+  public var failedCheckpoints = 0
 
   public init() {}
 
@@ -147,6 +151,7 @@ public struct PipelineCounts: Sendable, Hashable {
     [
       ("events", \.events), ("filtered", \.filtered), ("declined", \.declined), ("results", \.results),
       ("deadLetters", \.deadLetters), ("gaps", \.gaps), ("fenced", \.fenced),
+      ("checkpoints", \.checkpoints), ("failedCheckpoints", \.failedCheckpoints),
     ]
   }
 

@@ -42,9 +42,13 @@ final class Progress: Sendable {
   /// A sink failed a delivery.
   let failed = Signal()
   private let outputs: Int
+  private let latencies: BatchLatencies?
   private let isAwaited = Atomic<Bool>(false)
 
-  init(outputs: Int) { self.outputs = outputs }
+  init(outputs: Int, latencies: BatchLatencies? = nil) {
+    self.outputs = outputs
+    self.latencies = latencies
+  }
 
   // MARK: Assignments
 
@@ -152,6 +156,7 @@ final class Progress: Sendable {
       guard head >= end, batch.holds == 0 else { break }
       state.inFlightBytes -= batch.byteCount
       entry.firstBatch += 1
+      latencies?.note(batch)
       recycle(batch)
     }
     if entry.firstBatch == entry.batches.count {
@@ -216,6 +221,8 @@ final class Progress: Sendable {
     var position: UInt64
     var vector: RulesVector
     var open: Int
+    /// When the oldest batch was read that has open slots; nil where none has.
+    var oldestOpen: Instant?
   }
 
   /// How far an assignment has come; nil where it is not tracked.
@@ -223,7 +230,10 @@ final class Progress: Sendable {
     lock.withLock { _ in
       guard let entry = state.entries[tracker] else { return nil }
       let position = CrashPoint.commitsHighestPosition ? entry.tracker.highestPositionSeen : entry.tracker.watermark
-      return Mark(position: position, vector: entry.vector, open: entry.tracker.openCount)
+      let isOpen = entry.tracker.openCount > 0 && entry.firstBatch < entry.batches.count
+      return Mark(
+        position: position, vector: entry.vector, open: entry.tracker.openCount,
+        oldestOpen: isOpen ? entry.batches[entry.firstBatch].batch.readAt : nil)
     }
   }
 

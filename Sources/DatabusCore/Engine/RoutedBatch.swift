@@ -44,6 +44,8 @@ final class RoutedBatch: @unchecked Sendable {
   private let accepted: UnsafeMutablePointer<Int>
   /// Milliseconds since 1970 at routing.
   var timestamp: Int64 = 0
+  /// When the source gave it.
+  var readAt = Instant(nanoseconds: 0)
 
   init(outputs count: Int) {
     recordStorage = .allocate(capacity: 1)

@@ -25,6 +25,8 @@ public struct MetricSample: Sendable, Hashable {
   public var summary: String
   public var labels: [MetricLabel]
   public var value: Value
+  /// What a counter's or gauge's number is multiplied by in the metrics text.
+  public var scale = 1.0
 }
 
 /// All metrics of a process. Its lock is taken to make a series and to take a snapshot, never to count.
@@ -51,21 +53,26 @@ public final class MetricRegistry: Sendable {
 
   /// The counter of this name with these labels; made at the first call. A name belongs to one kind of metric: asked for as
   /// another kind, it gives one that nobody sees, rather than ending the process.
-  public func counter(_ name: String, _ summary: String, _ labels: [MetricLabel] = []) -> Counter {
+  ///
+  /// - Parameter scale: what its number is multiplied by in the metrics text, where it is made now.
+  public func counter(
+    _ name: String, _ summary: String, _ labels: [MetricLabel] = [], scale: Double = 1
+  ) -> Counter {
     series.withLock { series in
       let key = Key(name: name, labels: labels)
       if case .counter(let counter)? = series[key]?.instrument { return counter }
-      let counter = Counter()
+      let counter = Counter(scale: scale)
       if series[key] == nil { series[key] = Series(summary: summary, instrument: .counter(counter)) }
       return counter
     }
   }
 
-  public func gauge(_ name: String, _ summary: String, _ labels: [MetricLabel] = []) -> Gauge {
+  /// - Parameter scale: what its number is multiplied by in the metrics text, where it is made now.
+  public func gauge(_ name: String, _ summary: String, _ labels: [MetricLabel] = [], scale: Double = 1) -> Gauge {
     series.withLock { series in
       let key = Key(name: name, labels: labels)
       if case .gauge(let gauge)? = series[key]?.instrument { return gauge }
-      let gauge = Gauge()
+      let gauge = Gauge(scale: scale)
       if series[key] == nil { series[key] = Series(summary: summary, instrument: .gauge(gauge)) }
       return gauge
     }
@@ -95,13 +102,13 @@ public final class MetricRegistry: Sendable {
   public func snapshot() -> [MetricSample] {
     let samples = series.withLock { series in
       series.map { key, series in
-        let value: MetricSample.Value =
+        let (value, scale): (MetricSample.Value, Double) =
           switch series.instrument {
-          case .counter(let counter): .counter(counter.value)
-          case .gauge(let gauge): .gauge(gauge.value)
-          case .histogram(let histogram): .histogram(histogram.snapshot)
+          case .counter(let counter): (.counter(counter.value), counter.scale)
+          case .gauge(let gauge): (.gauge(gauge.value), gauge.scale)
+          case .histogram(let histogram): (.histogram(histogram.snapshot), 1)
           }
-        return MetricSample(name: key.name, summary: series.summary, labels: key.labels, value: value)
+        return MetricSample(name: key.name, summary: series.summary, labels: key.labels, value: value, scale: scale)
       }
     }
     return samples.sorted { a, b in

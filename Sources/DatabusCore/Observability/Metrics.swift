@@ -2,21 +2,28 @@ import Synchronization
 
 /// A number that only grows. Adding is one relaxed atomic operation.
 public final class Counter: Sendable {
+  /// What the number is multiplied by in the metrics text: counters are whole numbers (nanoseconds), and shown in base units.
+  public let scale: Double
   private let number = Atomic<UInt64>(0)
 
-  public init() {}
+  public init(scale: Double = 1) { self.scale = scale }
 
   @inline(__always)
   public func add(_ amount: UInt64 = 1) { number.wrappingAdd(amount, ordering: .relaxed) }
+
+  /// Takes over a total that is kept elsewhere. A smaller one than before changes nothing.
+  public func raise(to total: UInt64) { number.max(total, ordering: .relaxed) }
 
   public var value: UInt64 { number.load(ordering: .relaxed) }
 }
 
 /// A number that goes up and down.
 public final class Gauge: Sendable {
+  /// What the number is multiplied by in the metrics text.
+  public let scale: Double
   private let number = Atomic<Int64>(0)
 
-  public init() {}
+  public init(scale: Double = 1) { self.scale = scale }
 
   @inline(__always)
   public func set(_ value: Int64) { number.store(value, ordering: .relaxed) }
@@ -51,12 +58,27 @@ public final class Histogram: Sendable {
   /// Times, in nanoseconds; shown in seconds, from 10 us to 22 minutes.
   public static func seconds() -> Histogram { Histogram(unit: 10_000, scale: 1e-9) }
 
+  /// Times of very many things, in microseconds, so that their sum does not overflow for years; shown in seconds, from 10 us
+  /// to 22 minutes.
+  public static func secondsOfMany() -> Histogram { Histogram(unit: 10, scale: 1e-6) }
+
+  /// Ages of very many things, in milliseconds; shown in seconds, from 1 ms to 18 hours.
+  public static func ages() -> Histogram { Histogram(unit: 1, scale: 1e-3) }
+
   @inline(__always)
   public func record(_ value: UInt64) {
     buckets[bucket(of: value)].add()
     total.wrappingAdd(value, ordering: .relaxed)
   }
 
+  /// The same value so many times, for the price of one.
+  @inline(__always)
+  public func record(_ value: UInt64, times: UInt64) {
+    buckets[bucket(of: value)].add(times)
+    total.wrappingAdd(value &* times, ordering: .relaxed)
+  }
+
+  /// For histograms of nanoseconds.
   public func record(_ duration: Duration) { record(duration.wholeNanoseconds) }
 
   /// The smallest i with `value <= unit * 2^i`.

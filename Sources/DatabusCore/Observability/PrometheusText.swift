@@ -13,8 +13,8 @@ public enum PrometheusText {
         last = sample.name
       }
       switch sample.value {
-      case .counter(let value): text += "\(sample.name)\(labels(sample.labels)) \(value)\n"
-      case .gauge(let value): text += "\(sample.name)\(labels(sample.labels)) \(value)\n"
+      case .counter(let value): text += "\(sample.name)\(labels(sample.labels)) \(scaled(value, sample.scale))\n"
+      case .gauge(let value): text += "\(sample.name)\(labels(sample.labels)) \(scaled(value, sample.scale))\n"
       case .histogram(let snapshot): append(snapshot, of: sample, to: &text)
       }
     }
@@ -38,6 +38,10 @@ public enum PrometheusText {
     case .gauge: "gauge"
     case .histogram: "histogram"
     }
+  }
+
+  private static func scaled(_ value: some BinaryInteger, _ scale: Double) -> String {
+    scale == 1 ? "\(value)" : number(Double(value) * scale)
   }
 
   /// Without the noise of binary fractions: 0.00001, not 1.0000000000000001e-05.

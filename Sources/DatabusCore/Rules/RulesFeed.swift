@@ -504,5 +504,13 @@ actor RulesFeed {
     return true
   }
 
+  /// Where the partitions that are read end now.
+  func ends() async throws -> [PartitionID: UInt64] {
+    let read = partitions.keys.sorted()
+    if read.isEmpty { return [:] }
+    let bounds = try await source.bounds(of: read)
+    return Dictionary(zip(read, bounds).map { ($0, $1.end.next) }, uniquingKeysWith: { a, _ in a })
+  }
+
   func close() async { await source.close() }
 }

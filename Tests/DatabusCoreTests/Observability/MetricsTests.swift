@@ -39,6 +39,51 @@ struct MetricsTests {
     #expect(histogram.snapshot.counts.firstIndex(of: 1) == bucket)
   }
 
+  @Test func aValueOfManyIsCountedForEach() {
+    let histogram = Histogram(unit: 10)
+    histogram.record(15, times: 4)
+    histogram.record(5)
+    #expect(histogram.snapshot.counts.prefix(2) == [1, 4])
+    #expect(histogram.snapshot.sum == 65)
+  }
+
+  @Test func aTotalThatIsKeptElsewhereNeverGoesBack() {
+    let counter = Counter()
+    counter.raise(to: 5)
+    counter.raise(to: 3)
+    #expect(counter.value == 5)
+  }
+
+  @Test func theProcessIsMeasuredInBaseUnits() {
+    let registry = MetricRegistry()
+    let process = ProcessMetrics(registry, processStart: 1_500)
+    process.update()
+    let lines = PrometheusText.write(registry.snapshot()).split(separator: "\n").map { $0.split(separator: " ") }
+    func value(_ name: String) -> Double { lines.first { $0[0] == name }.flatMap { Double($0[1]) } ?? -1 }
+    #expect(value("process_start_time_seconds") == 1.5)
+    #expect(value("process_cpu_seconds_total") > 0)
+    #expect(value("process_cpu_seconds_total") < 3600)
+    #expect(value("process_resident_memory_bytes") > 1_048_576)
+    #expect(value("process_open_fds") >= 3)
+    #expect(value("process_max_fds") >= value("process_open_fds"))
+  }
+
+  @Test func whoWasWellAndSaysNothingIsNotTakenToBeWell() {
+    let board = HealthBoard()
+    let start = Instant(nanoseconds: 1_000_000_000)
+    #expect(board.health(at: start).reasons.map(\.part) == ["pipeline"])
+    board.tell(Health(), at: start)
+    #expect(board.health(at: start + HealthBoard.staleAfter).isReady)
+    let later = board.health(at: start + .seconds(42))
+    #expect(
+      later.reasons == [
+        .init(part: "pipeline", message: "it has said nothing of itself for 42 s: it may hang")
+      ])
+    let trouble = Health(reasons: [.init(part: "rules", message: "away")])
+    board.tell(trouble, at: start)
+    #expect(board.health(at: start + .seconds(42)) == trouble)
+  }
+
   @Test func quantilesAreUpperBounds() {
     let histogram = Histogram(unit: 10)
     #expect(histogram.snapshot.quantile(0.5) == nil)

@@ -47,6 +47,8 @@ final class PipelineFixture: Sendable {
     drainTime: Duration = .seconds(3600), rulesTransport: (any Transport)? = nil
   ) -> Process {
     let transport = MemoryTransport(memory.log, options: memory.options)
+    let metrics = MetricRegistry()
+    let health = HealthBoard()
     let pipeline = Pipeline(
       .init(
         configuration: PipelineConfiguration(
@@ -55,14 +57,36 @@ final class PipelineFixture: Sendable {
           rules: RulesConfiguration(StreamReference(transport: "r", stream: "rules"), consistency: consistency),
           results: ResultsConfiguration(transport: "m")),
         transports: ["m": transport, "r": rulesTransport ?? transport], state: MemoryState(store), limits: limits,
-        checkpoint: CheckpointPolicy(interval: .milliseconds(100)), clock: clock, workers: workers,
-        stopsWhenIdle: stopsWhenIdle, drainTime: drainTime))
-    return Process(pipeline: pipeline, task: Task { try await pipeline.run() })
+        checkpoint: CheckpointPolicy(interval: .milliseconds(100)), clock: clock, metrics: metrics,
+        health: health, workers: workers, stopsWhenIdle: stopsWhenIdle, drainTime: drainTime))
+    return Process(pipeline: pipeline, metrics: metrics, health: health, task: Task { try await pipeline.run() })
   }
 
   struct Process: Sendable {
     let pipeline: Pipeline
+    let metrics: MetricRegistry
+    let health: HealthBoard
     let task: Task<Void, any Error>
+
+    /// The value of a counter or gauge; nil where there is no such series.
+    func metric(_ name: String, _ labels: KeyValuePairs<String, String> = [:]) -> Int? {
+      let labels = labels.map { MetricLabel($0.key, $0.value) }
+      switch metrics.snapshot().first(where: { $0.name == name && $0.labels == labels })?.value {
+      case .counter(let value): return Int(value)
+      case .gauge(let value): return Int(value)
+      default: return nil
+      }
+    }
+
+    /// A gauge or counter of partition 0 of the events.
+    func ofPartition(_ name: String) -> Int? { metric(name, ["stream": "events", "partition": "0"]) }
+
+    func histogram(_ name: String) -> HistogramSnapshot? {
+      guard case .histogram(let snapshot)? = metrics.snapshot().first(where: { $0.name == name })?.value else {
+        return nil
+      }
+      return snapshot
+    }
 
     func stop() async throws {
       pipeline.stop()
