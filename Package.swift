@@ -95,7 +95,7 @@ let package = Package(
       name: "DatabusCommandLine",
       dependencies: [
         "DatabusCore", "MemoryTransport", "FileTransport", "SQLiteLogTransport", "KafkaTransport", "MemoryState",
-        "SQLiteState", "RedisState", "RedisClient",
+        "SQLiteState", "RedisState", "RedisClient", "HTTPServer",
       ], swiftSettings: swift),
     .executableTarget(
       name: "databus", dependencies: ["DatabusCommandLine"], path: "Sources/Databus",
@@ -152,7 +152,8 @@ let package = Package(
       dependencies: ["DatabusTestKit", "MemoryTransport", "MemoryState"], swiftSettings: swift),
     .testTarget(
       name: "DatabusCommandLineTests",
-      dependencies: ["DatabusCommandLine", "databus", "RedisServerFixture", "KafkaFixture"], swiftSettings: swift),
+      dependencies: ["DatabusCommandLine", "HTTPServer", "databus", "RedisServerFixture", "KafkaFixture"],
+      swiftSettings: swift),
     .testTarget(
       name: "IntegrationTests", dependencies: ["DatabusCore", "KafkaFixture", "RedisServerFixture"],
       path: "Tests/Integration", swiftSettings: swift),

@@ -63,6 +63,17 @@ struct DatabusProcess {
     try file.close()
   }
 
+  /// Runs a line of Python in the directory.
+  func python(_ line: String) throws {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    process.arguments = ["python3", "-c", line]
+    process.currentDirectoryURL = directory
+    try process.run()
+    process.waitUntilExit()
+    #expect(process.terminationStatus == 0, "\(line)")
+  }
+
   func read(_ name: String) throws -> String {
     String(decoding: try Data(contentsOf: directory.appendingPathComponent(name)), as: UTF8.self)
   }
@@ -146,6 +157,9 @@ final class RunningDatabus: @unchecked Sendable {
   /// What it has written so far.
   func output() throws -> String { try text(outputPath) }
 
+  /// What it has written to standard error so far.
+  func errors() throws -> String { try text(errorsPath) }
+
   /// Waits for its end; kills it where that takes longer than a minute.
   func end() async throws -> DatabusProcess.Result {
     let watchdog = Task { [self] in
@@ -166,12 +180,21 @@ final class RunningDatabus: @unchecked Sendable {
 
   /// Looks at its output until `isThere` holds; a minute at most.
   func waitForOutput(_ isThere: (String) -> Bool) async throws -> String {
+    try await wait(for: output, isThere)
+  }
+
+  /// Looks at what it writes to standard error until `isThere` holds; a minute at most.
+  func waitForErrors(_ isThere: (String) -> Bool) async throws -> String {
+    try await wait(for: errors, isThere)
+  }
+
+  private func wait(for text: () throws -> String, _ isThere: (String) -> Bool) async throws -> String {
     for _ in 0..<6000 {
-      let text = try output()
+      let text = try text()
       if isThere(text) { return text }
       try await Task.sleep(for: .milliseconds(10))
     }
-    throw OutputTimeout(output: try output())
+    throw OutputTimeout(output: try text())
   }
 
   struct OutputTimeout: Error { var output: String }

@@ -10,7 +10,8 @@ extension DatabusCommand {
     discussion: """
       Reads the rules stream up to where it stands, then routes events until it is told to stop. Rules may change at any
       time. SIGTERM and SIGINT (Ctrl-C) stop reading, send what is in flight, write a checkpoint and end with exit code 0;
-      a second signal ends at once. A restart goes on where the last checkpoint was.
+      a second signal ends at once. A restart goes on where the last checkpoint was. With a section "admin" in the
+      configuration it answers /live, /ready and /metrics over HTTP.
 
       The first start says where reading begins (events.start). A transport that is away is tried again without limit,
       unless --fail-fast is given. Log lines go to standard error: text on a terminal, else JSON.
@@ -31,7 +32,10 @@ extension DatabusCommand {
     let configuration = try context.configuration(arguments)
     let log = context.logger(arguments, part: "databus")
     let failsFast = arguments.flag("fail-fast")
-    let opening = Task { try await openPipeline(configuration, context.registry, log, failsFast: failsFast) }
+    let admin = try AdminServer(configuration, log)
+    let opening = Task {
+      try await openPipeline(configuration, context.registry, log, admin.health, failsFast: failsFast)
+    }
     let pipelineOnSignal = PipelineStop()
     let interruption = Task {
       for await signal in context.signals.stream {
@@ -45,14 +49,17 @@ extension DatabusCommand {
     let transports: [String: any Transport]
     do {
       (access, transports) = try await opening.value
-    } catch is CancellationError {
-      return .done
+    } catch {
+      await admin.stop()
+      if error is CancellationError { return .done }
+      throw error
     }
     let pipeline = Pipeline(
       Pipeline.Parts(
         configuration: configuration.pipeline, transports: transports, state: access.state,
         limits: configuration.limits, checkpoint: configuration.checkpoint, log: log,
-        workers: arguments.integer("workers") ?? Processors.available, stopsWhenIdle: arguments.flag("until-idle"),
+        metrics: admin.metrics, health: admin.health, workers: arguments.integer("workers") ?? Processors.available,
+        stopsWhenIdle: arguments.flag("until-idle"),
         failsFast: failsFast, drainTime: arguments.duration("drain") ?? .seconds(20)))
     await pipelineOnSignal.set(pipeline)
     log.info(
@@ -63,6 +70,7 @@ extension DatabusCommand {
     let counts = await pipeline.presence().counts
     for transport in transports.values { await transport.close() }
     await access.close()
+    await admin.stop()
     if let failure { throw failure }
     log.info("the pipeline has ended", counts.all.map { LogField($0.name, $0.value) })
     return .done
@@ -70,11 +78,13 @@ extension DatabusCommand {
 
   /// Opens state and transports, and tries again while one is away.
   private static func openPipeline(
-    _ configuration: DatabusConfiguration, _ registry: ComponentRegistry, _ log: Logger, failsFast: Bool
+    _ configuration: DatabusConfiguration, _ registry: ComponentRegistry, _ log: Logger, _ health: HealthBoard,
+    failsFast: Bool
   ) async throws -> (PipelineAccess, [String: any Transport]) {
     var pause = Duration.milliseconds(100)
     var told = ""
     func wait(_ message: String) async throws {
+      health.tell(Health(reasons: [.init(part: "start", message: message)]), at: SystemClock().now())
       if message != told {
         log.error(message, remedy: "it is tried again without limit")
         told = message

@@ -49,11 +49,13 @@ extension DatabusCommand {
                 "transport": JSONValue(.string(row.transport)), "type": JSONValue(.string(row.type)),
               ]
             })), "state": configuration.state.settings.dump,
+        "admin": configuration.admin.map { JSONValue(.string(AdminServer.url($0, port: $0.port))) } ?? JSONValue(.null),
       ]
       return try context.output.write(result.prettyText + "\n")
     }
     var table = Table(["", "stream", "transport", "type"])
     for row in flow { table.add([row.role, row.stream, row.transport, row.type]) }
+    let admin = configuration.admin.map { "Health and metrics: \(AdminServer.url($0, port: $0.port))\n" } ?? ""
     try context.output.write(
       """
       \(path): ok
@@ -63,7 +65,7 @@ extension DatabusCommand {
       \(table.text(width: context.terminal.width))
       State: \(configuration.state.type); a checkpoint every \(Quantity.text(configuration.checkpoint.interval)) or \
       \(configuration.checkpoint.records) records.
-
+      \(admin)
       """)
   }
 

@@ -20,7 +20,10 @@ public enum ConfigurationDeclaration {
         FieldDeclaration("limits", .object(limits), default: [:], "Bounds on what one input can cost."),
         FieldDeclaration("lookups", .json, isBuilt: false, "Reference data for enrichment."),
         FieldDeclaration("dispatcher", .json, isBuilt: false, "The dispatcher of results over HTTP."),
-        FieldDeclaration("admin", .json, isBuilt: false, "The HTTP server for operators."),
+        FieldDeclaration(
+          "admin", .object(admin), defaultMeaning: "no server", example: ["port": 8080],
+          "The HTTP server for operators: `/live`, `/ready` and `/metrics`. Where this section stands, `databus run` starts it."
+        ),
       ])
   }
 
@@ -135,6 +138,29 @@ public enum ConfigurationDeclaration {
       FieldDeclaration(
         "records", .integer(1...1_000_000_000), default: 100_000,
         "The records after which one is made before its time."),
+    ])
+
+  private static let admin = ObjectDeclaration(
+    "The HTTP server for operators. It answers everybody who can reach it and shows no secret: listen where only they can.",
+    [
+      FieldDeclaration(
+        "address",
+        .string(
+          StringRule(
+            length: 1...64, form: "an IPv4 or IPv6 address of this machine, or `localhost`",
+            check: { IPAddress.isValid($0) || $0 == "localhost" ? nil : "is no IP address" })), default: "127.0.0.1",
+        example: "0.0.0.0", "Where to listen; `0.0.0.0` or `::` for all addresses of this machine."),
+      FieldDeclaration(
+        "port", .integer(0...65_535), default: 8080, "The TCP port; 0 takes a free one, which the log names."),
+      FieldDeclaration(
+        "connections", .integer(1...10_000), default: 64, "Connections at a time; further ones wait until one ends."),
+      FieldDeclaration(
+        "headerBytes", .size(1024...(1 << 20)), default: "16KiB",
+        "The largest head of a request; a larger one is refused."
+      ),
+      FieldDeclaration(
+        "timeout", .duration(.milliseconds(100)...(.seconds(3600))), default: "10s",
+        "How long a client may take to send a request, or to read its answer."),
     ])
 
   private static let limits = ObjectDeclaration(

@@ -6,18 +6,22 @@ public struct DatabusConfiguration: Sendable {
   public var state: StateConfiguration
   public var checkpoint: CheckpointPolicy
   public var limits: Limits
+  /// nil: no HTTP server for operators.
+  public var admin: AdminConfiguration?
   /// Where relative paths begin.
   public var directory: String
 
   public init(
     pipeline: PipelineConfiguration, transports: [TransportConfiguration], state: StateConfiguration,
-    checkpoint: CheckpointPolicy = CheckpointPolicy(), limits: Limits = Limits(), directory: String = "."
+    checkpoint: CheckpointPolicy = CheckpointPolicy(), limits: Limits = Limits(), admin: AdminConfiguration? = nil,
+    directory: String = "."
   ) {
     self.pipeline = pipeline
     self.transports = transports
     self.state = state
     self.checkpoint = checkpoint
     self.limits = limits
+    self.admin = admin
     self.directory = directory
   }
 
@@ -163,6 +167,31 @@ public struct StateConfiguration: Sendable {
   /// The registered name of its `StateBackendType`.
   public var type: String
   public var settings: ConfigurationObject
+}
+
+/// The HTTP server for operators.
+public struct AdminConfiguration: Sendable, Hashable {
+  /// Numbers, or `localhost`.
+  public var address: String
+  /// 0 takes a free one.
+  public var port: Int
+  /// Connections at a time.
+  public var connections: Int
+  /// The largest head of a request.
+  public var headerBytes: Int
+  /// For a client to send a request, or to read its answer.
+  public var timeout: Duration
+
+  public init(
+    address: String = "127.0.0.1", port: Int = 8080, connections: Int = 64, headerBytes: Int = 16 << 10,
+    timeout: Duration = .seconds(10)
+  ) {
+    self.address = address
+    self.port = port
+    self.connections = connections
+    self.headerBytes = headerBytes
+    self.timeout = timeout
+  }
 }
 
 /// When a checkpoint is made: at the interval, or after so many records, whichever comes first.

@@ -180,6 +180,10 @@ struct ReferenceCheck {
         rules: limits.integer("rules"), deliveriesPerEvent: limits.integer("deliveriesPerEvent"),
         batchRecords: limits.integer("batchRecords"), inFlightRecords: limits.integer("inFlightRecords"),
         inFlightBytes: limits.size("inFlightBytes")),
-      directory: directory)
+      admin: root.optionalObject("admin").map { admin in
+        AdminConfiguration(
+          address: admin.string("address"), port: admin.integer("port"), connections: admin.integer("connections"),
+          headerBytes: admin.size("headerBytes"), timeout: admin.duration("timeout"))
+      }, directory: directory)
   }
 }

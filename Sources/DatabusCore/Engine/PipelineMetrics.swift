@@ -16,7 +16,6 @@ final class PipelineMetrics: Sendable {
     // A series that begins at 0 shows its first increase.
     for reason in DeadLetterReason.allCases { _ = deadLetters(reason) }
     publish(PipelineCounts())
-    publish(ready: false)
   }
 
   func deadLetters(_ reason: DeadLetterReason) -> Counter {
@@ -55,11 +54,6 @@ final class PipelineMetrics: Sendable {
     counter(
       "databus_checkpoints_fenced_total", "Checkpoints refused because another process has taken the partition over.",
       counts.fenced)
-  }
-
-  func publish(ready: Bool) {
-    registry.gauge("databus_ready", "1 where the process is ready, 0 where it is not: /ready says why.").set(
-      ready ? 1 : 0)
   }
 
   func publish(rules: Int, refused: Int, tableVersion: UInt64) {

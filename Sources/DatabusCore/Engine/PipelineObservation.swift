@@ -42,8 +42,7 @@ extension Pipeline {
 
   func endObservation() async {
     await observe()
-    parts.health.tell(Health(reasons: [.init(part: "pipeline", message: "it has ended")]), at: clock.now())
-    metrics.publish(ready: false)
+    tell(Health(reasons: [.init(part: "pipeline", message: "it has ended")]))
     observed.isOver = true
     observed.over.notify()
   }
@@ -62,13 +61,17 @@ extension Pipeline {
   private func observe() async {
     let table = await feed?.table ?? .empty
     let refused = await feed?.refused.count ?? 0
-    let health = health(table)
-    parts.health.tell(health, at: clock.now())
-    metrics.publish(ready: health.isReady)
+    tell(health(table))
     metrics.publish(counts)
     metrics.publish(rules: table.ruleCount, refused: refused, tableVersion: table.version)
     observePartitions()
     observeRules(table.vector)
+  }
+
+  private func tell(_ health: Health) {
+    let now = clock.now()
+    parts.health.tell(health, at: now)
+    parts.health.publish(to: parts.metrics, at: now)
   }
 
   private func observePartitions() {

@@ -44,6 +44,12 @@ public final class HealthBoard: Sendable {
     }
   }
 
+  /// Puts what it says into the metrics.
+  public func publish(to metrics: MetricRegistry, at now: Instant) {
+    metrics.gauge("databus_ready", "1 where the process is ready, 0 where it is not: /ready says why.").set(
+      health(at: now).isReady ? 1 : 0)
+  }
+
   public func health(at now: Instant) -> Health {
     let (health, at) = state.withLock { ($0.health, $0.at) }
     let age = now - at

@@ -130,8 +130,16 @@ struct ConfigurationDiagnosticsTests {
       "dispatcher", ConfigurationFixture.text(more: #""dispatcher": {}"#), .notBuilt, 5, 3, "/dispatcher",
       #""dispatcher" is not built yet"#, "remove it; this release works without"),
     Case(
-      "admin", ConfigurationFixture.text(more: #""admin": {}"#), .notBuilt, 5, 3, "/admin",
-      #""admin" is not built yet"#, "remove it; this release works without"),
+      "an address that is none", ConfigurationFixture.text(more: #""admin": {"address": "here"}"#), .invalidValue, 5,
+      24,
+      "/admin/address", #""here" is no IP address"#,
+      "it must be an IPv4 or IPv6 address of this machine, or `localhost`"),
+    Case(
+      "a port out of range", ConfigurationFixture.text(more: #""admin": {"port": 70000}"#), .invalidValue, 5, 21,
+      "/admin/port", "70000 is outside what is permitted", "it must be from 0 to 65535"),
+    Case(
+      "a near miss of admin", ConfigurationFixture.text(more: #""admim": {}"#), .unknownKey, 5, 3, "/admim",
+      #"unknown key "admim""#, #"did you mean "admin"?"#),
     Case(
       "exactly-once", ConfigurationFixture.text(pipeline: #"{"name": "a", "delivery": "exactly-once"}"#), .notBuilt, 2,
       41, "/pipeline/delivery", #""exactly-once" is not built yet"#, #"use "at-least-once""#),

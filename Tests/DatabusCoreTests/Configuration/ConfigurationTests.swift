@@ -21,6 +21,23 @@ struct ConfigurationTests {
     #expect(configuration.limits == Limits())
     #expect(configuration.checkpoint == CheckpointPolicy())
     #expect(configuration.state.type == "sqlite")
+    #expect(configuration.admin == nil)
+  }
+
+  @Test func anAdminSectionHasDefaultsAndTakesAddressesOfBothKinds() throws {
+    func admin(_ text: String) throws -> AdminConfiguration? {
+      try load(ConfigurationFixture.text(more: "\"admin\": \(text)"), environment: ["PORT": "9000"]).admin
+    }
+    #expect(try admin("{}") == AdminConfiguration(address: "127.0.0.1", port: 8080))
+    #expect(
+      try admin(
+        #"{"address": "::", "port": "${PORT}", "connections": 2, "headerBytes": "8KiB", "timeout": "1s"}"#)
+        == AdminConfiguration(
+          address: "::", port: 9000, connections: 2, headerBytes: 8192, timeout: .seconds(1)))
+    #expect(try admin(#"{"address": "localhost", "port": 0}"#)?.port == 0)
+    for address in ["", "here", "1.2.3", "1.2.3.4:80", "[::1]", "127.0.0.1 "] {
+      #expect(throws: ConfigurationError.self) { _ = try admin("{\"address\": \"\(address)\"}") }
+    }
   }
 
   @Test func everythingSpelledOutIsTaken() throws {
