@@ -110,10 +110,17 @@ struct DatabusProcess {
     var inherited = ProcessInfo.processInfo.environment
     inherited["DATABUS_CONFIG"] = nil
     process.environment = inherited.merging(environment) { _, own in own }
-    process.standardInput = try FileHandle(forReadingFrom: directory.appendingPathComponent("\(number).in"))
     let outputPath = output ?? path("\(number).out")
-    process.standardOutput = try FileHandle(forWritingTo: URL(fileURLWithPath: outputPath))
-    process.standardError = try FileHandle(forWritingTo: directory.appendingPathComponent("\(number).err"))
+    let files = [
+      try FileHandle(forReadingFrom: directory.appendingPathComponent("\(number).in")),
+      try FileHandle(forWritingTo: URL(fileURLWithPath: outputPath)),
+      try FileHandle(forWritingTo: directory.appendingPathComponent("\(number).err")),
+    ]
+    // The child has its own; ours would pile up until Foundation reads past the end of its list of them.
+    defer { for file in files { try? file.close() } }
+    process.standardInput = files[0]
+    process.standardOutput = files[1]
+    process.standardError = files[2]
     let running = RunningDatabus(
       process: process, output: output == nil ? outputPath : nil, errors: path("\(number).err"))
     try running.launch()

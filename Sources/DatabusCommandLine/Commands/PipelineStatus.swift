@@ -17,10 +17,32 @@ struct PipelineStatus: Sendable {
     var lag: UInt64 { bounds.end.next > position ? bounds.end.next - position : 0 }
   }
 
+  /// How far the rules stream goes, and how far it has been read.
+  struct Rules: Sendable {
+    var bounds: [PartitionID: PartitionBounds]
+    /// How far the rule store is; nil where it cannot be seen.
+    var stored: RulesVector?
+
+    /// Records (bytes, for files) that somebody who is so far has not read.
+    func lag(of vector: RulesVector) -> UInt64 {
+      bounds.reduce(0) { sum, entry in
+        let (partition, bounds) = entry
+        let position = max(vector.positions[partition] ?? 0, bounds.first.next)
+        return sum + (bounds.end.next > position ? bounds.end.next - position : 0)
+      }
+    }
+  }
+
   var processes: [Presence]
   /// nil where the events stream cannot be looked at from beside.
   var partitions: [Partition]?
+  /// nil where the rules stream was not looked at, or cannot be.
+  var rules: Rules?
+  /// The state backend's name in the configuration.
+  var stateType: String
   var isShared: Bool
+  /// What could not be looked at, and why.
+  var problems: [String] = []
 
   /// - Parameter known: the bounds of the events stream's partitions, where they were read already.
   static func read(
@@ -32,7 +54,7 @@ struct PipelineStatus: Sendable {
     await session.close()
     var status = PipelineStatus(
       processes: processes.sorted { ($0.host, $0.processID) < ($1.host, $1.processID) }, partitions: nil,
-      isShared: access.stateCapabilities.isShared)
+      stateType: access.configuration.state.type, isShared: access.stateCapabilities.isShared)
     guard let transport else { return status }
     let pipeline = access.configuration.pipeline
     let stream = pipeline.events.stream.stream
@@ -74,101 +96,44 @@ struct PipelineStatus: Sendable {
 
   /// Whether the events stream can be looked at without taking anything from anybody: standard input cannot.
   static func canLook(_ access: PipelineAccess) -> Bool {
-    let events = access.configuration.pipeline.events.stream
-    return access.capabilities(of: events.transport).source?.replayable == true
-  }
-}
-
-extension PipelineStatus {
-  // MARK: For people
-
-  func text(_ name: String, width: Int?, now: Int64, seesState: Bool) -> String {
-    var text = ""
-    if processes.isEmpty {
-      text +=
-        seesState
-        ? "No process runs \"\(name)\". Start one with 'databus run'.\n"
-        : "The state lives inside the pipeline's process: whether one runs cannot be seen from here.\n"
-    } else {
-      var table = Table([
-        ("PROCESS", .left), ("HOST", .left), ("UP", .right), ("READY", .left), ("RULES", .right), ("REFUSED", .right),
-        ("EVENTS", .right), ("RESULTS", .right), ("DEAD LETTERS", .right),
-      ])
-      for process in processes {
-        table.add([
-          String(process.processID), process.host, PipelineStatus.age(now - process.startedAt),
-          process.isReady ? "yes" : "no", String(process.ruleCount), String(process.refusedCount),
-          String(process.counts.events), String(process.counts.results), String(process.counts.deadLetters),
-        ])
-      }
-      text += table.text(width: width)
-      for process in processes {
-        if let reason = process.reason {
-          text += "Process \(process.processID) is not ready: \(Terminal.printable(reason))\n"
-        }
-      }
-      if !isShared { text += "The state is not shared: one process is seen.\n" }
-    }
-    guard let partitions else { return text }
-    text += "\n"
-    var table = Table([
-      ("PARTITION", .left), ("POSITION", .right), ("END", .right), ("LAG", .right), ("OPEN", .right),
-      ("PROCESS", .left),
-      ("", .left),
-    ])
-    for entry in partitions {
-      table.add([
-        "\(entry.partition)", entry.resume.position.map { String($0.next) } ?? "-", String(entry.bounds.end.next),
-        String(entry.lag), entry.open.map { String($0) } ?? "-", entry.owner.map { String($0.processID) } ?? "-",
-        (entry.parked ?? entry.resume.problem).map { "parked: \($0)" } ?? "",
-      ])
-    }
-    return text + table.text(width: width)
+    canLook(access, at: access.configuration.pipeline.events.stream)
   }
 
-  private static func age(_ milliseconds: Int64) -> String {
-    let seconds = max(0, milliseconds / 1000)
-    if seconds < 120 { return "\(seconds)s" }
-    if seconds < 7200 { return "\(seconds / 60)m" }
-    return seconds < 172_800 ? "\(seconds / 3600)h" : "\(seconds / 86_400)d"
+  private static func canLook(_ access: PipelineAccess, at stream: StreamReference) -> Bool {
+    access.capabilities(of: stream.transport).source?.replayable == true
   }
 
-  // MARK: For scripts
+  /// - Throws: `StateError`, or `TransportError` where the events stream is away.
+  static func read(_ access: PipelineAccess, now: Int64) async throws -> PipelineStatus {
+    guard canLook(access) else { return try await read(access, nil, now: now) }
+    return try await access.withTransport(access.configuration.pipeline.events.stream.transport) {
+      try await read(access, $0, now: now)
+    }
+  }
 
-  func json(_ name: String) -> JSONValue {
-    func number(_ value: some BinaryInteger) -> JSONValue { JSONValue(.number(String(value))) }
-    let processes = processes.map { process -> JSONValue in
-      var members: [(String, JSONValue)] = [
-        ("pid", number(process.processID)), ("host", JSONValue(.string(process.host))),
-        ("startedAt", number(process.startedAt)), ("ready", JSONValue(.bool(process.isReady))),
-      ]
-      if let reason = process.reason { members.append(("reason", JSONValue(.string(reason)))) }
-      members += [
-        ("table", number(process.tableVersion)), ("rules", number(process.ruleCount)),
-        ("refused", number(process.refusedCount)),
-      ]
-      members += process.counts.all.map { ($0.name, number($0.value)) }
-      return JSONValue(members: members)
+  /// Everything that can be seen, the rules stream too. What is away is told in `problems`.
+  ///
+  /// - Throws: `StateError`.
+  static func readAll(_ access: PipelineAccess, now: Int64) async throws -> PipelineStatus {
+    var status: PipelineStatus
+    do { status = try await read(access, now: now) } catch let error as TransportError {
+      status = try await read(access, nil, now: now)
+      status.problems.append("the events stream cannot be looked at: \(error.message)")
     }
-    var members: [(String, JSONValue)] = [
-      ("pipeline", JSONValue(.string(name))), ("processes", JSONValue(.array(processes))),
-      ("sharedState", JSONValue(.bool(isShared))),
-    ]
-    if let partitions {
-      let list = partitions.map { entry -> JSONValue in
-        var members: [(String, JSONValue)] = [
-          ("stream", JSONValue(.string(entry.partition.stream))), ("partition", number(entry.partition.index)),
-          ("position", entry.resume.position.map { number($0.next) } ?? JSONValue(.null)),
-          ("first", number(entry.bounds.first.next)), ("end", number(entry.bounds.end.next)),
-          ("lag", number(entry.lag)),
-        ]
-        if let owner = entry.owner { members.append(("pid", number(owner.processID))) }
-        if let open = entry.open { members.append(("open", number(open))) }
-        if let parked = entry.parked ?? entry.resume.problem { members.append(("parked", JSONValue(.string(parked)))) }
-        return JSONValue(members: members)
-      }
-      members.append(("partitions", JSONValue(.array(list))))
+    do { status.rules = try await readRules(access) } catch let error as TransportError {
+      status.problems.append("the rules stream cannot be looked at: \(error.message)")
     }
-    return JSONValue(members: members)
+    return status
+  }
+
+  private static func readRules(_ access: PipelineAccess) async throws -> Rules? {
+    let stream = access.configuration.pipeline.rules.stream
+    guard canLook(access, at: stream) else { return nil }
+    let bounds = try await access.withTransport(stream.transport) { try await StreamEnds.read($0, stream.stream) }
+    guard access.isStateVisible else { return Rules(bounds: bounds, stored: nil) }
+    let session = try await access.state.open(.pipeline)
+    let stored = try await RuleStore(session).vector
+    await session.close()
+    return Rules(bounds: bounds, stored: stored)
   }
 }

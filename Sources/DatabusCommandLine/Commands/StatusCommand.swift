@@ -4,8 +4,11 @@ extension DatabusCommand {
   static let status = Command(
     "status", summary: "Show the pipeline's processes and how far they are",
     discussion: """
-      Processes that have said something of themselves within 5 seconds, whether each is ready and why not, and for each
-      partition of the events stream the checkpointed position, the end, what lies between, and what is open or parked.
+      Processes that have said something of themselves within 5 seconds, whether each is ready and everything that keeps it
+      from it, how much of the rules stream it has not read (RULES LAG), the state backend, and for each partition of the
+      events stream the checkpointed position, the end, what lies between (LAG), and what is open or parked.
+
+      A stream that is away is told below, and the exit code is 1.
 
       With --wait-idle it returns when every event that is in the stream at the call has ended: delivered, filtered or dead-lettered,
       and checkpointed. Exit code 0: it is so; 1: not within the --timeout.
@@ -28,22 +31,13 @@ extension DatabusCommand {
     }
     return try await PipelineAccess.withTool(arguments, context) { access in
       let now = clock.wallMilliseconds()
-      let status = try await PipelineStatus.read(access, now: now)
+      let status = try await PipelineStatus.readAll(access, now: now)
       let name = configuration.pipeline.name
       try context.output.write(
         arguments.flag("json")
           ? status.json(name).prettyText + "\n"
           : status.text(name, width: context.terminal.width, now: now, seesState: access.isStateVisible))
-      return .done
-    }
-  }
-}
-
-extension PipelineStatus {
-  static func read(_ access: PipelineAccess, now: Int64) async throws -> PipelineStatus {
-    guard canLook(access) else { return try await read(access, nil, now: now) }
-    return try await access.withTransport(access.configuration.pipeline.events.stream.transport) {
-      try await read(access, $0, now: now)
+      return status.problems.isEmpty ? .done : .failed
     }
   }
 }

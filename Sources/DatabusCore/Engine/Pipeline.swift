@@ -211,9 +211,15 @@ public actor Pipeline {
   }
 
   private func work() async throws {
+    // From the moment on at which there is state: a process that waits for its rules is one that runs.
+    let presence = Task { await self.presenceLoop() }
     do {
       try await start()
     } catch {
+      isSenderDone = true
+      tableChanged.notify()
+      await presence.value
+      await removePresence()
       await close()
       if isStopping, fatal == nil { return }
       throw failure(error)
@@ -221,7 +227,6 @@ public actor Pipeline {
     let workers = startWorkers()
     let sender = Task { await self.sendLoop() }
     let checkpoints = Task { await self.checkpointLoop() }
-    let presence = Task { await self.presenceLoop() }
     do { try await intakeLoop() } catch { fatal = fatal ?? failure(error) }
     stop()
     await drain()

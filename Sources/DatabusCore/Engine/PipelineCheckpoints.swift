@@ -194,10 +194,10 @@ extension Pipeline {
   public func presence() async -> Presence {
     let table = await feed?.table ?? .empty
     let refused = await feed?.refused.count ?? 0
+    let health = health(table)
     return Presence(
       processID: Int(getpid()), host: Pipeline.hostName, startedAt: startedAt, at: clock.wallMilliseconds(),
-      isReady: troubles.isEmpty && table.version > 0 && !isStopping,
-      reason: troubles.sorted { $0.key < $1.key }.first.map { "\($0.key): \($0.value)" }, tableVersion: table.version,
+      isReady: health.isReady, reasons: health.reasons, tableVersion: table.version,
       ruleCount: table.ruleCount, refusedCount: refused, rules: table.vector,
       partitions: partitions.values.map { partition in
         var parked: String?

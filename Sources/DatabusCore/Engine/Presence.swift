@@ -15,14 +15,17 @@ public struct Presence: Sendable, Hashable {
   public var startedAt: Int64
   public var at: Int64
   public var isReady: Bool
-  /// Why it is not ready.
-  public var reason: String?
+  /// Why it is not ready: everything that keeps it from it.
+  public var reasons: [Health.Reason]
   public var tableVersion: UInt64
   public var ruleCount: Int
   public var refusedCount: Int
   public var rules: RulesVector
   public var partitions: [Partition]
   public var counts: PipelineCounts
+
+  /// The first reason, as a sentence; nil where it is ready.
+  public var reason: String? { reasons.first.map { "\($0.part): \($0.message)" } }
 
   static let prefix = Array("presence/".utf8)
   var key: [UInt8] { Presence.prefix + Array("\(host)/\(processID)".utf8) }
@@ -53,7 +56,14 @@ public struct Presence: Sendable, Hashable {
     member("startedAt", startedAt)
     member("at", at)
     json.append(",\"ready\":\(isReady)")
-    if let reason { member("reason", reason) }
+    json.append(",\"reasons\":[")
+    for (index, reason) in reasons.enumerated() {
+      json.append(index == 0 ? "{\"part\":" : ",{\"part\":")
+      JSONText.append(reason.part, to: &json)
+      member("message", reason.message)
+      json.append("}")
+    }
+    json.append("]")
     member("table", tableVersion)
     member("ruleCount", ruleCount)
     member("refusedCount", refusedCount)
@@ -88,7 +98,10 @@ public struct Presence: Sendable, Hashable {
     self.startedAt = Int64(startedAt)
     self.at = Int64(at)
     isReady = ready
-    reason = value["reason"]?.string
+    reasons = (value["reasons"]?.elements ?? []).compactMap { item in
+      guard let part = item["part"]?.string, let message = item["message"]?.string else { return nil }
+      return Health.Reason(part: part, message: message)
+    }
     tableVersion = UInt64(max(0, table))
     ruleCount = integer("ruleCount") ?? 0
     refusedCount = integer("refusedCount") ?? 0
@@ -107,7 +120,8 @@ public struct Presence: Sendable, Hashable {
   }
 
   init(
-    processID: Int, host: String, startedAt: Int64, at: Int64, isReady: Bool, reason: String?, tableVersion: UInt64,
+    processID: Int, host: String, startedAt: Int64, at: Int64, isReady: Bool, reasons: [Health.Reason],
+    tableVersion: UInt64,
     ruleCount: Int, refusedCount: Int, rules: RulesVector, partitions: [Partition], counts: PipelineCounts
   ) {
     self.processID = processID
@@ -115,7 +129,7 @@ public struct Presence: Sendable, Hashable {
     self.startedAt = startedAt
     self.at = at
     self.isReady = isReady
-    self.reason = reason
+    self.reasons = reasons
     self.tableVersion = tableVersion
     self.ruleCount = ruleCount
     self.refusedCount = refusedCount

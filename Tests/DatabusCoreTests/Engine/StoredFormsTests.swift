@@ -89,13 +89,15 @@ import Testing
     var counts = PipelineCounts()
     for (offset, member) in PipelineCounts.members.enumerated() { counts[keyPath: member.path] = offset + 1 }
     let presence = Presence(
-      processID: 7, host: "h \"x\"\n", startedAt: 1, at: 1_795_000_000_000, isReady: false, reason: "because\u{0}",
+      processID: 7, host: "h \"x\"\n", startedAt: 1, at: 1_795_000_000_000, isReady: false,
+      reasons: [.init(part: "events", message: "because\u{0}"), .init(part: "a \"b\"", message: "")],
       tableVersion: 3, ruleCount: 4, refusedCount: 5, rules: StoredFormsTests.vectors[2],
       partitions: [
         .init(partition: PartitionID(stream: "e", incarnation: "i", index: 2), position: 9, open: 1, parked: "why"),
         .init(partition: PartitionID(stream: "e", incarnation: "i", index: 3), position: 0, open: 0, parked: nil),
       ], counts: counts)
     #expect(Presence(encoded: presence.encoded()) == presence)
+    #expect(presence.reason == "events: because\u{0}")
     #expect(presence.isAlive(at: presence.at + 4999))
     #expect(!presence.isAlive(at: presence.at + 5000))
     for text in ["", "{}", "[]", "{\"pid\":\"x\"}"] { #expect(Presence(encoded: Array(text.utf8)) == nil) }
