@@ -11,6 +11,12 @@ extension FaultSuite {
     static func crash(
       _ bench: Workbench, _ place: String, _ arguments: String = "--until-idle", defect: String? = nil
     ) async throws {
+      try await crash(bench, place, [arguments], defect: defect)
+    }
+
+    static func crash(
+      _ bench: Workbench, _ place: String, _ arguments: [String], defect: String? = nil
+    ) async throws {
       try await expectCrash(try bench.start(arguments, crash: place, defect: defect), place)
     }
 

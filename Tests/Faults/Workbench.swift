@@ -100,11 +100,18 @@ final class Workbench: Sendable {
     _ arguments: String..., crash: String? = nil, defect: String? = nil, configuration: String = "databus.json",
     shell: String? = nil
   ) throws -> DatabusProcess {
+    try start(arguments, crash: crash, defect: defect, configuration: configuration, shell: shell)
+  }
+
+  func start(
+    _ arguments: [String], command: [String] = ["run"], crash: String? = nil, defect: String? = nil,
+    configuration: String = "databus.json", shell: String? = nil
+  ) throws -> DatabusProcess {
     guard let program = FaultBinary.path else { throw HarnessError("\(FaultBinary.missing)") }
     var environment = ["DATABUS_OPEN_SLOTS": gauge.path]
     environment["DATABUS_CRASH_AT"] = crash
     environment["DATABUS_DEFECT"] = defect
-    var words = [program, "run", "--config", folder + "/" + configuration] + arguments
+    var words = [program] + command + ["--config", folder + "/" + configuration] + arguments
     if let shell { words = ["/bin/sh", "-c", shell + "; exec \"$0\" \"$@\""] + words }
     gauge.clear()
     let number = processes.withLock { $0.count }
@@ -112,6 +119,17 @@ final class Workbench: Sendable {
       words, environment: environment, outputPath: "\(folder)/\(number).out", errorPath: "\(folder)/\(number).err")
     processes.withLock { $0.append(process) }
     return process
+  }
+
+  /// Runs another command to its end.
+  ///
+  /// - Parameter words: two words of the command, then its arguments.
+  func command(
+    _ words: String..., configuration: String = "databus.json"
+  ) async throws -> (end: DatabusProcess.End, output: String, errors: String) {
+    let process = try start(
+      Array(words.dropFirst(2)), command: Array(words.prefix(2)), configuration: configuration)
+    return (try await process.end(), process.output, process.errors)
   }
 
   /// Routes what is there, without any fault, and ends.

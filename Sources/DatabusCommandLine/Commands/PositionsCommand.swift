@@ -2,11 +2,12 @@ import DatabusCore
 
 extension DatabusCommand {
   static let positions = Command(
-    "positions", summary: "Show and set where the pipeline goes on",
+    "positions", summary: "Show and set where the pipeline goes on, and skip a record",
     examples: [
       .init("databus positions show", "Each partition's position."),
       .init("databus positions set 0 earliest", "Route everything again: results have the same ids as before."),
-    ], subcommands: [positionsShow, positionsSet])
+      .init("databus positions skip --dead-letter", "Past a record that ends the process each time."),
+    ], subcommands: [positionsShow, positionsSet, positionsSkip])
 
   private static let positionsShow = Command(
     "show", summary: "Show where the pipeline goes on in each partition of its events",
@@ -79,18 +80,11 @@ extension DatabusCommand {
         command: "databus positions set",
         problems: [.init(message: "POSITION: \"\(word)\" is no position", hint: "write a number, earliest or latest")])
     }
+    try await RunningProcesses.refuse(configuration, context, "its positions cannot be set")
     let (partition, position, commits) = try await PipelineAccess.withTool(arguments, context) { access in
       guard PipelineStatus.canLook(access) else { throw notReplayable(access) }
       let status = try await PipelineStatus.read(access, now: SystemClock().wallMilliseconds())
-      if let process = status.processes.first {
-        throw CommandFailure(
-          .failed, "process \(process.processID) on \(process.host) runs this pipeline: its positions cannot be set",
-          hint: "stop it first (kill -TERM \(process.processID)); after a crash wait 5 seconds")
-      }
-      guard let entry = status.partitions?.first(where: { $0.partition.index == index }) else {
-        let all = (status.partitions ?? []).map { String($0.partition.index) }.joined(separator: ", ")
-        throw CommandFailure(.usage, "\(events.stream) has no partition \(index)", hint: "there are: \(all)")
-      }
+      let entry = try status.partition(index, of: events.stream)
       let position = Position(next: number ?? (word == "latest" ? entry.bounds.end.next : entry.bounds.first.next))
       guard (entry.bounds.first.next...entry.bounds.end.next).contains(position.next) else {
         throw CommandFailure(
@@ -120,7 +114,7 @@ extension DatabusCommand {
     return .done
   }
 
-  private static func notReplayable(_ access: PipelineAccess) -> CommandFailure {
+  static func notReplayable(_ access: PipelineAccess) -> CommandFailure {
     let events = access.configuration.pipeline.events.stream
     return CommandFailure(
       .usage, "the stream \"\(events.stream)\" of \"\(events.transport)\" has no positions that last: it is read once")

@@ -15,15 +15,20 @@ extension DatabusCommand {
 
       The first start says where reading begins (events.start). A transport that is away is tried again without limit,
       unless --fail-fast is given. Log lines go to standard error: text on a terminal, else JSON.
+
+      --one-by-one finds a record that ends the process each time it is routed: one record is read at a time, and checkpointed
+      before the next, so that the position shown by 'databus positions show' afterwards is that record's. It is slow.
       """,
     examples: [
       .init("databus run --config Configs/quickstart.json", "Run until Ctrl-C."),
       .init("databus run --until-idle", "Route what is there and end: for batches and tests."),
+      .init("databus run --one-by-one --until-idle", "Up to the record that ends the process, in small steps."),
       .init("databus run --log-level warning 2>> databus.log", "Only what needs somebody's attention."),
     ],
     options: [
       .config,
       .flag("until-idle", "End when everything that is there has been routed and checkpointed"),
+      .flag("one-by-one", "Read and checkpoint one record at a time: finds one that ends the process"),
       .flag("fail-fast", "End with exit code 1 where a transport is away at start"),
       .value("workers", "N", kind: .integer(1...1024), "Threads that route; without it one for each core"),
       .value("drain", "TIME", kind: .duration, "How long to go on sending after a signal (20s)"), .logLevel,
@@ -54,13 +59,18 @@ extension DatabusCommand {
       if error is CancellationError { return .done }
       throw error
     }
-    let pipeline = Pipeline(
-      Pipeline.Parts(
-        configuration: configuration.pipeline, transports: transports, state: access.state,
-        limits: configuration.limits, checkpoint: configuration.checkpoint, log: log,
-        metrics: admin.metrics, health: admin.health, workers: arguments.integer("workers") ?? Processors.available,
-        stopsWhenIdle: arguments.flag("until-idle"),
-        failsFast: failsFast, drainTime: arguments.duration("drain") ?? .seconds(20)))
+    var parts = Pipeline.Parts(
+      configuration: configuration.pipeline, transports: transports, state: access.state,
+      limits: configuration.limits, checkpoint: configuration.checkpoint, log: log,
+      metrics: admin.metrics, health: admin.health, workers: arguments.integer("workers") ?? Processors.available,
+      stopsWhenIdle: arguments.flag("until-idle"), failsFast: failsFast,
+      drainTime: arguments.duration("drain") ?? .seconds(20))
+    if arguments.flag("one-by-one") {
+      parts.checkpointsEachBatch = true
+      parts.limits.batchRecords = 1
+      log.info("one record is read at a time, and checkpointed before the next: this is slow")
+    }
+    let pipeline = Pipeline(parts)
     await pipelineOnSignal.set(pipeline)
     log.info(
       "the pipeline \"\(configuration.pipeline.name)\" starts", at: configuration.pipeline.events.stream.stream,

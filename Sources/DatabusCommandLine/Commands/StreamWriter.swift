@@ -82,9 +82,17 @@ final class StreamWriter {
   /// - Returns: the record's number, by which `takeFailures` names it.
   @discardableResult
   func append(key: [UInt8]?, value: [UInt8]?) async throws -> UInt64 {
+    try await append { batch, token in
+      batch.append(key: key, value: value, timestamp: clock.wallMilliseconds(), token: token)
+    }
+  }
+
+  /// Lets `add` append one record under the token that it is given.
+  @discardableResult
+  func append(_ add: (inout DeliveryBatch, UInt64) -> Void) async throws -> UInt64 {
     let token = nextToken
     nextToken += 1
-    batch.append(key: key, value: value, timestamp: clock.wallMilliseconds(), token: token)
+    add(&batch, token)
     if batch.count >= StreamWriter.batchRecords || batch.byteCount >= StreamWriter.batchBytes { try await send() }
     return token
   }

@@ -28,6 +28,9 @@ public actor Pipeline {
     public var failsFast: Bool
     /// How long `run` goes on sending after `stop`.
     public var drainTime: Duration
+    /// The next batch is read only once the one before is checkpointed. With `limits.batchRecords` 1, the record that ends the process is
+    /// then the one at the stored position.
+    public var checkpointsEachBatch = false
     /// Rules are kept in the state. false for a run that reads them all again at its next start, whatever the state is.
     public var storesRules = true
 

@@ -155,6 +155,7 @@ extension Pipeline {
     partitions[assignment.partition]?.checkpoint = number
     partitions[assignment.partition]?.saved = target
     partitions[assignment.partition]?.unconfirmed = nil
+    if parts.checkpointsEachBatch { progress.changed.notify() }
     if partitions[assignment.partition]?.parkedBy == .checkpoint { await unpark(assignment) }
     return true
   }

@@ -18,6 +18,7 @@ extension Pipeline {
     while !isStopping {
       await resumeSaturated()
       if isSourceAtEnd || !hasRoom {
+        if parts.checkpointsEachBatch { checkpointWhenQuiet() }
         progress.expectChange()
         if isSourceAtEnd || !hasRoom { await progress.changed.wait(for: Pipeline.pollInterval, clock) }
         if !isSourceAtEnd {
@@ -49,7 +50,18 @@ extension Pipeline {
   /// Room for another batch: credit is what the engine pulls by.
   private var hasRoom: Bool {
     batchesInRouting < max(2, parts.workers * 2) && progress.inFlightBytes < parts.limits.inFlightBytes
-      && troubles["state"] == nil
+      && troubles["state"] == nil && (!parts.checkpointsEachBatch || isCheckpointed)
+  }
+
+  /// Whether everything that was read is.
+  private var isCheckpointed: Bool {
+    batchesInRouting == 0
+      && partitions.values.allSatisfy { partition in
+        guard partition.status == .running, let mark = partition.tracker.flatMap({ progress.mark($0) }) else {
+          return true
+        }
+        return mark.open == 0 && partition.saved?.position.next == mark.position
+      }
   }
 
   private func take(_ event: consuming SourceEvent) async throws {

@@ -15,6 +15,8 @@ public enum DeadLetterReason: String, Sendable, Hashable, CaseIterable {
   case transformFailed = "transform_failed"
   case sinkRejected = "sink_rejected"
   case gap
+  /// An operator has set it aside, unread by any rule.
+  case skipped
 }
 
 extension DeadLetterReason {

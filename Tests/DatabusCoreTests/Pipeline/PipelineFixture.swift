@@ -44,21 +44,23 @@ final class PipelineFixture: Sendable {
   func start(
     limits: Limits = Limits(), start: StartPosition = .earliest, onGap: GapPolicy = .continue,
     consistency: RulesConsistency = .default, workers: Int = 2, stopsWhenIdle: Bool = false,
-    drainTime: Duration = .seconds(3600), rulesTransport: (any Transport)? = nil
+    drainTime: Duration = .seconds(3600), checkpointsEachBatch: Bool = false,
+    rulesTransport: (any Transport)? = nil
   ) -> Process {
     let transport = MemoryTransport(memory.log, options: memory.options)
     let metrics = MetricRegistry()
     let health = HealthBoard()
-    let pipeline = Pipeline(
-      .init(
-        configuration: PipelineConfiguration(
-          name: PipelineFixture.name,
-          events: EventsConfiguration(StreamReference(transport: "m", stream: "events"), start: start, onGap: onGap),
-          rules: RulesConfiguration(StreamReference(transport: "r", stream: "rules"), consistency: consistency),
-          results: ResultsConfiguration(transport: "m")),
-        transports: ["m": transport, "r": rulesTransport ?? transport], state: MemoryState(store), limits: limits,
-        checkpoint: CheckpointPolicy(interval: .milliseconds(100)), clock: clock, metrics: metrics,
-        health: health, workers: workers, stopsWhenIdle: stopsWhenIdle, drainTime: drainTime))
+    var parts = Pipeline.Parts(
+      configuration: PipelineConfiguration(
+        name: PipelineFixture.name,
+        events: EventsConfiguration(StreamReference(transport: "m", stream: "events"), start: start, onGap: onGap),
+        rules: RulesConfiguration(StreamReference(transport: "r", stream: "rules"), consistency: consistency),
+        results: ResultsConfiguration(transport: "m")),
+      transports: ["m": transport, "r": rulesTransport ?? transport], state: MemoryState(store), limits: limits,
+      checkpoint: CheckpointPolicy(interval: .milliseconds(100)), clock: clock, metrics: metrics, health: health,
+      workers: workers, stopsWhenIdle: stopsWhenIdle, drainTime: drainTime)
+    parts.checkpointsEachBatch = checkpointsEachBatch
+    let pipeline = Pipeline(parts)
     return Process(pipeline: pipeline, metrics: metrics, health: health, task: Task { try await pipeline.run() })
   }
 

@@ -117,6 +117,26 @@ import Testing
     #expect(fixture.deadLetters.isEmpty)
   }
 
+  @Test func oneByOneTheNextRecordIsReadOnceTheOneBeforeIsStored() async throws {
+    let fixture = PipelineFixture()
+    try fixture.rule()
+    try fixture.events(0..<10)
+    fixture.control.holdEnds(on: "results-http")
+    let process = fixture.start(limits: Limits(batchRecords: 1), checkpointsEachBatch: true)
+    for number in 0..<10 {
+      await eventually("the next one") { fixture.control.held(on: "results-http").count == 1 }
+      try await letTimePass(.seconds(1), fixture)
+      // Whatever ends the process now, the stored position is this record's.
+      #expect(fixture.control.held(on: "results-http").count == 1)
+      #expect(await process.pipeline.presence().counts.events == number + 1)
+      #expect(fixture.committed() ?? 0 == number)
+      try fixture.control.release(on: "results-http")
+    }
+    await eventually("all is stored") { fixture.committed() == 10 }
+    #expect(fixture.numbers == Array(0..<10))
+    try await process.stop()
+  }
+
   @Test func positionsWaitForADeadLetterSinkThatIsAway() async throws {
     let fixture = PipelineFixture()
     try fixture.rule()
