@@ -161,6 +161,7 @@ let package = Package(
       name: "FaultTests",
       dependencies: [
         "DatabusCore", "SQLiteClient", "SQLiteLogTransport", "SQLiteState", "KafkaTransport", "KafkaFixture",
+        "RedisServerFixture",
       ],
       path: "Tests/Faults", swiftSettings: swift),
   ],

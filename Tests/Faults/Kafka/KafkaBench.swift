@@ -229,18 +229,19 @@ struct KafkaLoadReport {
   /// The longest time in which no first result of a partition came, by the time of the results, in milliseconds.
   private(set) var longestPause: Int64 = 0
   private var lastResultAt: [Int: Int64] = [:]
+  private var firstAt: [Int: Int64] = [:]
+  /// The longest time between a result and its repeat, in milliseconds.
+  private(set) var oldestRepeat: Int64 = 0
   private let partitions: Int
 
   init(partitions: Int) { self.partitions = partitions }
 
   mutating func take(_ record: RawConsumer.Record) {
     results += 1
-    guard let value = record.value,
-      let object = try? JSONSerialization.jsonObject(with: Data(value)) as? [String: Any],
-      let payload = object["payload"] as? [String: Any], let number = payload["number"] as? Int,
-      let wanted = payload["version"] as? Int, let id = object["id"] as? String,
-      let destination = object["destination"] as? String,
-      let version = destination.split(separator: "/").last.flatMap({ Int($0) })
+    guard let value = record.value, let number = KafkaLoadReport.number(value, "\"number\":"),
+      let wanted = KafkaLoadReport.number(value, "\"version\":"),
+      let version = KafkaLoadReport.number(value, "https://v.example/"),
+      let id = KafkaLoadReport.bytes(value, "\"id\":\"", count: 32)
     else {
       return violations.append("unreadable: \(String(decoding: record.value ?? [], as: UTF8.self).prefix(200))")
     }
@@ -249,10 +250,12 @@ struct KafkaLoadReport {
     }
     if let known = ids[number] {
       repeats += 1
+      oldestRepeat = max(oldestRepeat, record.timestamp - (firstAt[number] ?? record.timestamp))
       if known != id { violations.append("event \(number) came again with another id") }
       return
     }
     ids[number] = id
+    firstAt[number] = record.timestamp
     if let other = numberOfID.updateValue(number, forKey: id) {
       violations.append("events \(other) and \(number) have one id")
     }
@@ -262,6 +265,22 @@ struct KafkaLoadReport {
     }
     if let last = lastResultAt[partition] { longestPause = max(longestPause, record.timestamp - last) }
     lastResultAt[partition] = record.timestamp
+  }
+
+  /// What stands behind a text; a result is small and its members are known.
+  private static func bytes(_ value: [UInt8], _ text: String, count: Int) -> String? {
+    value.withUnsafeBytes { value in
+      var text = text
+      let found = text.withUTF8 { memmem(value.baseAddress!, value.count, $0.baseAddress!, $0.count) }
+      guard let found else { return nil }
+      let start = found - UnsafeMutableRawPointer(mutating: value.baseAddress!) + text.utf8.count
+      guard start + count <= value.count else { return nil }
+      return String(decoding: value[start..<start + count], as: UTF8.self)
+    }
+  }
+
+  private static func number(_ value: [UInt8], _ text: String) -> Int? {
+    bytes(value, text, count: 12).flatMap { Int($0.prefix { $0.isNumber }) }
   }
 
   func missing(of sent: Int) -> [Int] { (0..<sent).filter { ids[$0] == nil } }
