@@ -259,6 +259,7 @@ public actor Pipeline {
     else { throw Failure(message: "a transport that the pipeline names was not opened") }
     let session = try await retrying("state") { try await self.parts.state.open(.pipeline) }
     self.session = session
+    try await retrying("state") { try await StateTransfer.refuseUnfinished(session) }
     let store = try await retrying("state") { try await RuleStore(session) }
     try await openOutputs()
     let rulesSource = try await retrying("rules") {
