@@ -269,13 +269,19 @@ struct KafkaLoadReport {
 
   /// What stands behind a text; a result is small and its members are known.
   private static func bytes(_ value: [UInt8], _ text: String, count: Int) -> String? {
-    value.withUnsafeBytes { value in
-      var text = text
-      let found = text.withUTF8 { memmem(value.baseAddress!, value.count, $0.baseAddress!, $0.count) }
-      guard let found else { return nil }
-      let start = found - UnsafeMutableRawPointer(mutating: value.baseAddress!) + text.utf8.count
-      guard start + count <= value.count else { return nil }
-      return String(decoding: value[start..<start + count], as: UTF8.self)
+    let wanted = Array(text.utf8)
+    return value.withUnsafeBytes { value in
+      wanted.withUnsafeBytes { wanted in
+        var start = 0
+        while start + wanted.count + count <= value.count {
+          if value[start] == wanted[0], memcmp(value.baseAddress! + start, wanted.baseAddress!, wanted.count) == 0 {
+            let found = start + wanted.count
+            return String(decoding: value[found..<found + count], as: UTF8.self)
+          }
+          start += 1
+        }
+        return nil
+      }
     }
   }
 
