@@ -18,6 +18,13 @@ struct SeenRecord: Sendable, Hashable {
   }
 }
 
+/// Where members of a group go on: what the engine keeps in its state.
+final class PositionStore: Sendable {
+  private let positions = Mutex<[PartitionID: UInt64]>([:])
+  subscript(_ partition: PartitionID) -> UInt64? { positions.withLock { $0[partition] } }
+  func advance(_ partition: PartitionID, to position: UInt64) { positions.withLock { $0[partition] = position } }
+}
+
 /// Reads a source as the engine does: seeks what is assigned, gives back what is taken away, and remembers what it saw.
 final class Reading: Sendable {
   private struct State {
@@ -25,23 +32,25 @@ final class Reading: Sendable {
     var troubles: [TransportError] = []
     var owned: [Assignment] = []
     var lost = 0
-    var positions: [PartitionID: Position] = [:]
     var isAway = false
   }
   private let state = Mutex(State())
   let source: any EventSource
+  private let store: PositionStore?
   private let task = Mutex<Task<Void, Never>?>(nil)
 
-  /// - Parameter resumes: assigned partitions start at what the group has committed, and everything read is committed.
-  init(_ source: any EventSource, resumes: Bool = false) {
+  /// - Parameter store: where partitions go on, for members of a group: everything that is read is committed. nil: each assignment
+  ///   starts at the beginning.
+  init(_ source: any EventSource, store: PositionStore? = nil) {
     self.source = source
+    self.store = store
     let task = Task { [self] in
       while !Task.isCancelled {
         if state.withLock({ $0.isAway }) {
           try? await Task.sleep(for: .milliseconds(20))
           continue
         }
-        do { try await step(resumes) } catch let error as TransportError {
+        do { try await step() } catch let error as TransportError {
           if error.class == .closed { return }
           state.withLock { $0.troubles.append(error) }
         } catch { return }
@@ -50,7 +59,7 @@ final class Reading: Sendable {
     self.task.withLock { $0 = task }
   }
 
-  private func step(_ resumes: Bool) async throws {
+  private func step() async throws {
     let event = try await source.next(records: 500, bytes: 1 << 20, wait: .milliseconds(50))
     switch consume event {
     case .batch(let batch):
@@ -58,19 +67,18 @@ final class Reading: Sendable {
       var seen: [SeenRecord] = []
       for index in 0..<batch.count { seen.append(SeenRecord(batch, index)) }
       guard let last = seen.last else { return }
-      state.withLock { state in
-        state.records += seen
-        state.positions[assignment.partition] = Position(next: last.position + 1)
-      }
-      if resumes { try await commit([assignment]) }
+      state.withLock { $0.records += seen }
+      store?.advance(assignment.partition, to: last.position + 1)
+      try await commit([assignment])
     case .assigned(let assignments):
-      let committed = resumes ? try await source.committed(assignments) : assignments.map { _ in nil }
-      for (assignment, committed) in zip(assignments, committed) {
-        try await source.seek(assignment, to: committed?.position ?? Position(next: 0))
-      }
       state.withLock { $0.owned += assignments }
+      while !Task.isCancelled {
+        do { return try await start(assignments) } catch let error as TransportError where error.class == .transport {
+          state.withLock { $0.troubles.append(error) }
+        }
+      }
     case .revoking(let assignments, _):
-      if resumes { try await commit(assignments) }
+      try? await commit(assignments)
       state.withLock { state in state.owned.removeAll { assignments.contains($0) } }
       try await source.release(assignments)
     case .lost(let assignments):
@@ -85,10 +93,21 @@ final class Reading: Sendable {
     }
   }
 
+  private func start(_ assignments: [Assignment]) async throws {
+    var committed: [CommittedPosition?] = assignments.map { _ in nil }
+    if store != nil { committed = try await source.committed(assignments) }
+    for (assignment, committed) in zip(assignments, committed) {
+      let known = max(store?[assignment.partition] ?? 0, committed?.position.next ?? 0)
+      try await source.seek(assignment, to: Position(next: known))
+    }
+  }
+
   private func commit(_ assignments: [Assignment]) async throws {
-    let positions = state.withLock { $0.positions }
+    guard let store else { return }
     let marks = assignments.compactMap { assignment in
-      positions[assignment.partition].map { CommitMark(assignment: assignment, position: $0, metadata: "") }
+      store[assignment.partition].map {
+        CommitMark(assignment: assignment, position: Position(next: $0), metadata: "")
+      }
     }
     if !marks.isEmpty { _ = try await source.commit(marks) }
   }

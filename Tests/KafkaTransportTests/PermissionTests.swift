@@ -106,7 +106,7 @@ struct PermissionTests {
     try kafka.access.grant("bob", .read, on: .group(group))
     let bob = try transport()
     let reading = Reading(
-      try await bob.makeSource(topic, readsEverything ? .everything(from: [:]) : .group(group)), resumes: false)
+      try await bob.makeSource(topic, readsEverything ? .everything(from: [:]) : .group(group)))
     // Said again and again, and not only once.
     #expect(await holds { reading.troubles.count >= 6 }, "\(reading.troubles.count)")
     check(

@@ -24,7 +24,7 @@ struct SecurityTests {
     #expect(try sink.send(deliveries(texts), from: 0) == 100)
     try await sink.flush(by: SystemClock().now() + .seconds(20))
     #expect(Set(ends.safe) == Set(0..<100))
-    let reading = Reading(try await transport.makeSource(topic, .group("secure-\(topic)")), resumes: true)
+    let reading = Reading(try await transport.makeSource(topic, .group("secure-\(topic)")), store: PositionStore())
     #expect(await holds { reading.records.count == 100 })
     #expect(Set(reading.values) == Set(texts))
     let rules = Reading(try await transport.makeSource(topic, .everything(from: [:])))

@@ -244,20 +244,3 @@ final class KafkaAdministration: Sendable {
     return event
   }
 }
-
-extension KafkaClient {
-  /// What this client's group has committed; nil for partitions without.
-  func committed(_ topic: String, _ indices: [Int]) async throws -> [CommittedPosition?] {
-    if indices.isEmpty { return [] }
-    return try await ask("The commits of \"\(topic)\" cannot be read") { client, timeout in
-      let list = PartitionList(topic, indices)
-      let code = list.withPointer { rd_kafka_committed(client, $0, timeout) }
-      guard code == RD_KAFKA_RESP_ERR_NO_ERROR else { throw KafkaError(code) }
-      return try list.entries.map { entry in
-        if entry.error != RD_KAFKA_RESP_ERR_NO_ERROR { throw KafkaError(entry.error) }
-        guard entry.offset >= 0 else { return nil }
-        return CommittedPosition(position: Position(next: UInt64(entry.offset)), metadata: entry.metadata)
-      }
-    }
-  }
-}

@@ -234,9 +234,22 @@ final class KafkaSource: EventSource {
     guard let fatal else { return }
     if let fatal { throw TransportError(.fatal, fatal) }
     if let trouble = client.condition.trouble(what) {
-      // Nobody else would find out on a quiet stream that it is over.
-      Task { [client, topic] in _ = try? await client.bounds(topic, [0]) }
+      probe()
       throw TransportError(.transport, trouble)
+    }
+  }
+
+  /// Nobody else would find out on a quiet stream that the trouble is over. One at a time: while the cluster is away, each question takes
+  /// its whole time, and others wait behind it.
+  private func probe() {
+    let isFirst = subscription.state.withLock { state in
+      defer { state.isProbing = true }
+      return !state.isProbing
+    }
+    guard isFirst else { return }
+    Task { [client, topic, subscription] in
+      _ = try? await client.bounds(topic, [0])
+      subscription.state.withLock { $0.isProbing = false }
     }
   }
 
@@ -373,28 +386,9 @@ final class KafkaSource: EventSource {
     let stale = staleMarks(marks)
     let current = marks.filter { !stale.contains($0.assignment) }
     if current.isEmpty { return stale }
-    let topic = topic
-    let isOurs = try await client.ask("Positions of \"\(topic)\" cannot be committed") { client, _ -> Bool in
-      var list = PartitionList(
-        topic, current.map { ($0.assignment.partition.index, Int64(clamping: $0.position.next)) })
-      for (place, mark) in current.enumerated() { list.setMetadata(mark.metadata, at: place) }
-      let code = list.withPointer { rd_kafka_commit(client, $0, 0) }
-      let all = [code] + list.entries.map(\.error)
-      if all.contains(where: { KafkaSource.meansNotOurs($0) }) { return false }
-      if let failed = all.first(where: { $0 != RD_KAFKA_RESP_ERR_NO_ERROR }) { throw KafkaError(failed) }
-      return true
-    }
+    let isOurs = try await client.commit(topic, current)
     // What was taken away meanwhile may have been committed or not: its next owner has started from one or the other.
     return isOurs ? stale : stale + current.map(\.assignment)
-  }
-
-  private static func meansNotOurs(_ code: rd_kafka_resp_err_t) -> Bool {
-    switch code {
-    case RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION, RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID,
-      RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID, RD_KAFKA_RESP_ERR__ASSIGNMENT_LOST:
-      true
-    default: false
-    }
   }
 
   private func staleMarks(_ marks: [CommitMark]) -> [Assignment] {

@@ -49,6 +49,8 @@ final class KafkaSubscription: Sendable {
     var turn = 0
     /// When the trouble was told last.
     var toldTrouble = Instant(nanoseconds: 0)
+    /// Somebody is asking whether the trouble is over.
+    var isProbing = false
     /// The client is of no use any more.
     var fatal: String?
 
