@@ -163,8 +163,13 @@ import Testing
   @Test func whatIsWrongIsToldWithItsCauseUntilTheClusterAnswers() {
     let condition = condition()
     condition.note(KafkaError(RD_KAFKA_RESP_ERR__TRANSPORT, "Connect to ipv4#1.2.3.4:9092 failed: Connection refused"))
-    // One broker of several.
-    #expect(!condition.isTroubled)
+    // One broker of several: the cluster has to be asked.
+    #expect(!condition.isTroubled && condition.isDoubtful)
+    condition.noteSilence(KafkaError(RD_KAFKA_RESP_ERR__TIMED_OUT))
+    #expect(condition.trouble("It")?.contains("nothing listens at kafka:9092") == true && !condition.isDoubtful)
+    condition.noteAnswer()
+    #expect(!condition.isTroubled && !condition.isDoubtful)
+    condition.note(KafkaError(RD_KAFKA_RESP_ERR__TRANSPORT, "Connect to ipv4#1.2.3.4:9092 failed: Connection refused"))
     condition.note(KafkaError(RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, "1/1 brokers are down"))
     #expect(condition.isTroubled)
     #expect(condition.trouble("It")?.contains("nothing listens at kafka:9092") == true)
@@ -180,6 +185,27 @@ import Testing
     #expect(condition.trouble("It")?.contains("gives no permission for this topic") == true)
     condition.noteProgress()
     #expect(!condition.isTroubled && condition.trouble("It") == nil)
+  }
+
+  @Test func recordsThatWereFetchedBeforeDoNotHideThatTheClusterIsAway() {
+    let condition = condition()
+    condition.note(KafkaError(RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, "1/1 brokers are down"))
+    condition.noteRecords()
+    #expect(condition.isTroubled)
+  }
+
+  @Test func howWeComeIsNotBlamedOnceTheClusterHasAnswered() {
+    let condition = condition()
+    let guess = KafkaError(
+      RD_KAFKA_RESP_ERR__TRANSPORT,
+      "Disconnected: verify that security.protocol is correctly configured, broker might require SASL authentication")
+    let cut = KafkaError(RD_KAFKA_RESP_ERR__TRANSPORT, "error:0A000126:SSL routines::unexpected eof while reading")
+    #expect(condition.sentence(guess, "It").contains("most likely wants a login"))
+    condition.noteAnswer()
+    for error in [guess, cut] {
+      #expect(
+        condition.sentence(error, "It") == "It: the connection to kafka:9092 was cut; check that the brokers are up.")
+    }
   }
 
   @Test func theEndOfAConnectionDoesNotHideWhyTheHandshakeFailed() {

@@ -33,6 +33,7 @@ final class Reading: Sendable {
     var owned: [Assignment] = []
     var lost = 0
     var isAway = false
+    var uncommitted: [Assignment] = []
   }
   private let state = Mutex(State())
   let source: any EventSource
@@ -88,7 +89,10 @@ final class Reading: Sendable {
       }
     case .gap: break
     case .passed: break
-    case .idle: break
+    case .idle:
+      // What could not be committed is committed later.
+      let rest = state.withLock { $0.uncommitted }
+      if !rest.isEmpty { try await commit(rest) }
     case .end: break
     }
   }
@@ -104,12 +108,16 @@ final class Reading: Sendable {
 
   private func commit(_ assignments: [Assignment]) async throws {
     guard let store else { return }
+    state.withLock { state in
+      state.uncommitted = Array(Set(state.uncommitted + assignments)).filter { state.owned.contains($0) }
+    }
     let marks = assignments.compactMap { assignment in
       store[assignment.partition].map {
         CommitMark(assignment: assignment, position: Position(next: $0), metadata: "")
       }
     }
     if !marks.isEmpty { _ = try await source.commit(marks) }
+    state.withLock { state in state.uncommitted.removeAll { assignments.contains($0) } }
   }
 
   var records: [SeenRecord] { state.withLock { $0.records } }

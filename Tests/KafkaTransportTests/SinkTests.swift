@@ -118,7 +118,7 @@ struct SinkTests {
 }
 
 /// The writing end while its broker is away.
-@Suite(.enabled(if: KafkaCluster.canStart, Comment(rawValue: KafkaCluster.startRequirement)))
+@Suite(.serialized, .enabled(if: KafkaCluster.canStart, Comment(rawValue: KafkaCluster.startRequirement)))
 struct SinkOutageTests {
   @Test func closeEndsAWaitForRoom() async throws {
     let cluster = try await KafkaCluster.start()

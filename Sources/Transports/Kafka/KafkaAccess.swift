@@ -13,6 +13,8 @@ struct KafkaAccess: Sendable {
   var authority: String?
   /// Why OpenSSL has refused a broker's certificate: one of its X509_V_ERR numbers, where librdkafka has told one.
   var certificateProblem: Int32?
+  /// The cluster has answered before: what keeps us out now is not how we come.
+  var hasAnswered = false
 
   init(servers: String) { self.servers = servers }
 
@@ -97,6 +99,9 @@ struct KafkaAccess: Sendable {
     let words = reason.lowercased()
     // librdkafka says the same of every certificate that it does not take.
     if words.contains("certificate verify failed") { return certificateSentence(reason) }
+    if hasAnswered, words.contains("unexpected eof") {
+      return "the connection to \(servers) was cut (\(reason)); check that the brokers are up"
+    }
     if words.contains("wrong version number") || words.contains("unexpected eof") {
       let without = securityProtocol.hasPrefix("SASL") ? "SASL_PLAINTEXT" : "PLAINTEXT or SASL_PLAINTEXT"
       return
@@ -136,6 +141,10 @@ struct KafkaAccess: Sendable {
 
   private func connectionProblem(_ error: KafkaError) -> String {
     let words = error.reason.lowercased()
+    if hasAnswered, words.contains("disconnected") || words.contains("ssl routines") {
+      // librdkafka guesses at security.protocol where a broker only ended.
+      return "the connection to \(servers) was cut; check that the brokers are up"
+    }
     if words.contains("refused") {
       return "nothing listens at \(servers) (\(error.reason)); start the broker, or correct \"bootstrapServers\""
     }

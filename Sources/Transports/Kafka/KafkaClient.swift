@@ -110,6 +110,7 @@ final class KafkaClient: Sendable {
     } catch let error as KafkaError {
       // librdkafka tells the cause beside the answer.
       if keepsErrors { takeErrors() }
+      condition.noteSilence(error)
       throw explain(error, what)
     }
   }

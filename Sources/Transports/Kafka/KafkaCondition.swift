@@ -9,6 +9,8 @@ final class KafkaCondition: Sendable {
     var cause: KafkaError?
     /// What keeps everything from working.
     var trouble: KafkaError?
+    /// A broker is away; whether others are there is not known.
+    var isDoubtful = false
     /// A topic or a permission that is missing: other questions may be answered all the while.
     var missing: KafkaError?
     var access: KafkaAccess
@@ -28,7 +30,8 @@ final class KafkaCondition: Sendable {
       if error.isConnection, error.isSpecific, !error.isEcho(of: state.cause) { state.cause = error }
       // One broker of several may be away without harm.
       switch error.code {
-      case RD_KAFKA_RESP_ERR__TRANSPORT, RD_KAFKA_RESP_ERR__RESOLVE, RD_KAFKA_RESP_ERR__TIMED_OUT: break
+      case RD_KAFKA_RESP_ERR__TRANSPORT, RD_KAFKA_RESP_ERR__RESOLVE, RD_KAFKA_RESP_ERR__TIMED_OUT:
+        state.isDoubtful = true
       default:
         if error.isConnection { state.trouble = error }
         if error.isResource { state.missing = error }
@@ -40,22 +43,37 @@ final class KafkaCondition: Sendable {
   /// OpenSSL has refused a broker's certificate, and librdkafka's error will not say why.
   func noteCertificate(_ problem: Int32) { state.withLock { $0.access.certificateProblem = problem } }
 
+  /// A question to the cluster was not answered.
+  func noteSilence(_ error: KafkaError) {
+    guard error.isConnection else { return }
+    state.withLock { $0.trouble = $0.trouble ?? error }
+  }
+
   /// The cluster has answered: whatever was wrong with the connection is over.
   func noteAnswer() {
     state.withLock { state in
       state.trouble = nil
       state.cause = nil
+      state.isDoubtful = false
+      state.access.hasAnswered = true
     }
   }
+
+  /// Records came: nothing is missing. They may have been fetched before the cluster went away.
+  func noteRecords() { state.withLock { $0.missing = nil } }
 
   /// What the client is there for works: nothing is missing either.
   func noteProgress() {
     noteAnswer()
-    state.withLock { $0.missing = nil }
+    noteRecords()
   }
 
   /// Whether something is wrong. Cheap enough for every batch.
   var isTroubled: Bool { state.withLock { $0.trouble != nil || $0.missing != nil } }
+
+  /// Whether somebody should ask the cluster: librdkafka tells that a broker is away, but not reliably that all are where one of them is
+  /// a group's coordinator.
+  var isDoubtful: Bool { state.withLock { $0.isDoubtful && $0.trouble == nil } }
 
   /// What is wrong now, after the beginning of a sentence; nil: nothing that is known.
   func trouble(_ what: String) -> String? {

@@ -216,7 +216,10 @@ final class KafkaSource: EventSource {
     case .deliver:
       if !rest.isEmpty { cursor.queue.putBack(rest, after: cursor.seeks) }
       if isOutOfRange { lookForGap(cursor, next) }
-      if !taken.isEmpty || end != nil, client.condition.isTroubled { client.condition.noteProgress() }
+      if !taken.isEmpty || end != nil, client.condition.isTroubled {
+        client.condition.noteRecords()
+        if client.condition.isTroubled { probe() }
+      }
       if taken.isEmpty { return nil }
       return .batch(KafkaBatch.make(taken, cursor.assignment, client))
     }
@@ -224,6 +227,7 @@ final class KafkaSource: EventSource {
 
   /// What is wrong is told twice a second, and what there is comes all the same.
   private func throwTrouble() throws {
+    if client.condition.isDoubtful { probe() }
     let now = SystemClock().now()
     let fatal = subscription.state.withLock { state -> String?? in
       if let fatal = state.fatal { return .some(fatal) }
@@ -239,8 +243,8 @@ final class KafkaSource: EventSource {
     }
   }
 
-  /// Nobody else would find out on a quiet stream that the trouble is over. One at a time: while the cluster is away, each question takes
-  /// its whole time, and others wait behind it.
+  /// Finds out whether the cluster answers: on a quiet stream nothing else would. One at a time: while the cluster is away, each
+  /// question takes its whole time, and others wait behind it.
   private func probe() {
     let isFirst = subscription.state.withLock { state in
       defer { state.isProbing = true }
@@ -248,7 +252,9 @@ final class KafkaSource: EventSource {
     }
     guard isFirst else { return }
     Task { [client, topic, subscription] in
-      _ = try? await client.bounds(topic, [0])
+      do { _ = try await client.topology(topic) } catch is UnknownTopic { client.condition.noteAnswer() } catch {
+        // The client has taken note of it.
+      }
       subscription.state.withLock { $0.isProbing = false }
     }
   }

@@ -61,7 +61,14 @@ public final class KafkaTransport: Transport {
     for (name, topology) in all.sorted(by: { $0.key < $1.key }) {
       let incarnation = try await administration.incarnation(of: name)
       let indices = topology.indices
-      let bounds = try await administration.client.bounds(name, indices)
+      let bounds: [(first: Int64, end: Int64)]
+      do {
+        bounds = try await administration.client.bounds(name, indices)
+      } catch {
+        // Deleted since the list was made.
+        do { _ = try await administration.client.topology(name) } catch is UnknownTopic { continue }
+        throw error
+      }
       topics.append(
         TopicDescription(
           name: name, partitions: indices.map { PartitionID(stream: name, incarnation: incarnation, index: $0) },
