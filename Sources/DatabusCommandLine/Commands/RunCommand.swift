@@ -96,7 +96,7 @@ extension DatabusCommand {
     func wait(_ message: String) async throws {
       health.tell(Health(reasons: [.init(part: "start", message: message)]), at: SystemClock().now())
       if message != told {
-        log.error(message, remedy: "it is tried again without limit")
+        log.error(message, at: "start", remedy: "it is tried again without limit")
         told = message
       }
       try await SystemClock().sleep(for: pause)

@@ -81,6 +81,15 @@ public actor Pipeline {
     case deadLetter
     /// A checkpoint is refused: it goes on once one was written.
     case checkpoint
+
+    var remedy: String {
+      switch self {
+      case .restore: "it is tried again every 5 s: end what the message names"
+      case .gap: "decide: \"databus positions set\", or onGap \"continue\", and start again"
+      case .deadLetter: "mend the dead-letter stream; then it goes on by itself"
+      case .checkpoint: "mend the state; then it goes on by itself"
+      }
+    }
   }
 
   /// How long after it was parked a partition is tried again.
@@ -421,6 +430,8 @@ public actor Pipeline {
     if !isDrained, fatal == nil {
       log.warning(
         "some deliveries have not ended within the drain time; they are sent again at the next start",
+        at: parts.configuration.events.stream.stream,
+        remedy: "look at what kept the sinks, or give them longer (--drain)",
         [LogField("seconds", parts.drainTime.fractionalSeconds)])
     }
     // Whatever still waits for a sink ends now.

@@ -86,11 +86,15 @@ extension Pipeline {
     switch reason {
     case .state, .commit: break
     case .operatorsCommit:
-      log.warning("the committed position was set by an operator: reading starts there", at: "\(partition)/\(position)")
+      log.warning(
+        "the committed position was set by an operator: reading starts there", at: "\(partition)/\(position)",
+        remedy: "where nobody meant to: 'databus positions set' sets another")
     case .foreignCommit:
       let message = "the committed position belongs to another state: reading starts there"
       // Without shared state that is how a partition comes back from another process.
-      log.log(parts.state.capabilities.isShared ? .warning : .info, message, at: "\(partition)/\(position)")
+      log.log(
+        parts.state.capabilities.isShared ? .warning : .info, message, at: "\(partition)/\(position)",
+        remedy: "nothing has to be done after a move from another state; otherwise check which state this process uses")
     case .stateIsOlder:
       log.error(
         "the state is older than the commit: it has lost writes; reading starts at the commit",
@@ -138,7 +142,9 @@ extension Pipeline {
 
   private func releaseAtSource(_ assignment: Assignment) async {
     do { try await source?.release([assignment]) } catch {
-      log.warning("a partition could not be given back: \(error)", at: "\(assignment.partition)")
+      log.warning(
+        "a partition could not be given back: \(error)", at: "\(assignment.partition)",
+        remedy: "nothing is lost: its next owner waits until the transport takes it from here")
     }
   }
 
@@ -159,7 +165,7 @@ extension Pipeline {
     if entry.status != .revoking { partitions[assignment.partition]?.status = .parked(reason) }
     partitions[assignment.partition]?.parkedBy = cause
     if troubles.updateValue(reason, forKey: "parked \(assignment.partition)") != reason {
-      log.error("the partition is parked: \(reason)", at: "\(assignment.partition)")
+      log.error("the partition is parked: \(reason)", at: "\(assignment.partition)", remedy: cause.remedy)
     }
     // Records that come all the same are read again later.
     try? await source?.pause([assignment], true)

@@ -128,7 +128,8 @@ extension Pipeline {
     } catch StateError.fenced {
       counts.fenced += 1
       log.warning(
-        "another process has taken over this partition's state: it is given up here", at: "\(assignment.partition)")
+        "another process has taken over this partition's state: it is given up here", at: "\(assignment.partition)",
+        remedy: "where no other process was started: look for a second pipeline of this name on the same state")
       await forget(assignment)
       try? await source?.release([assignment])
       return false

@@ -95,7 +95,8 @@ extension Pipeline {
     case .lost(let assignments):
       for assignment in assignments {
         log.warning(
-          "the partition belongs to somebody else now: what was in flight is dropped", at: "\(assignment.partition)")
+          "the partition belongs to somebody else now: what was in flight is dropped", at: "\(assignment.partition)",
+          remedy: "its new owner sends that again; if it happens often, look why this process answers so late")
         await forget(assignment)
       }
     case .gap(let assignment, let from, let to): await takeGap(assignment, from, to)

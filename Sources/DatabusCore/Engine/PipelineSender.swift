@@ -210,7 +210,9 @@ extension Pipeline {
   /// Makes a sink anew. What it had not confirmed is sent again by the caller.
   private func makeAnew(_ output: Int, _ message: String) async {
     let stream = outputs[output].stream
-    log.error("the sink has failed and is made anew: \(message)", at: stream.stream)
+    log.error(
+      "the sink has failed and is made anew: \(message)", at: stream.stream,
+      remedy: "what it had not confirmed is sent again; if this goes on, look at the transport")
     outputs[output].port.close()
     await outputs[output].sink.close()
     // A sink that fails again at once is not made anew in a busy loop.

@@ -186,7 +186,8 @@ actor RulesFeed {
     } else if isCompacted, vector.positions[partition] != nil, try await mayHaveMissedTombstones(position, bounds) {
       log.warning(
         "the stored rules are too old for this compacted stream: it is read from its beginning, and what is not in it any more is removed",
-        at: "\(partition)")
+        at: "\(partition)",
+        remedy: "keep tombstones for longer than the pipeline may be down (Kafka: delete.retention.ms)")
       position = bounds.first.next
       entry.snapshotEnd = bounds.end.next
       for rule in try await store.rules() { noteOrigin(rule) }
@@ -336,7 +337,10 @@ actor RulesFeed {
       remove(former)
     }
     for warning in rule.warnings {
-      log.warning(warning, at: "\(partition)/\(change.position)", [LogField("rule", rule.id)])
+      log.warning(
+        warning, at: "\(partition)/\(change.position)",
+        remedy: "where it was meant as something, send the rule corrected",
+        [LogField("rule", rule.id)])
     }
     install(rule)
     remember(key: change.key, of: rule.id)

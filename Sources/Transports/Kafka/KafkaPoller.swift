@@ -111,7 +111,7 @@ final class KafkaPoller: @unchecked Sendable {
     let problem = fetching.withLock { _ in
       add([])
     }
-    if let problem { client.log.warning("a rebalance was refused: \(problem.reason)", at: subscription.topic) }
+    if let problem { refuse(problem) }
     subscription.tell { state in
       state.owned.formUnion(indices)
       take(indices, &state)
@@ -195,7 +195,7 @@ final class KafkaPoller: @unchecked Sendable {
       fetching.subtract(gone)
       return remove(gone.sorted())
     }
-    if let problem { client.log.warning("a rebalance was refused: \(problem.reason)", at: subscription.topic) }
+    if let problem { refuse(problem) }
   }
 
   /// A partition that the engine gave back though the group has not asked for it would be nobody's: it is assigned once more.
@@ -210,6 +210,12 @@ final class KafkaPoller: @unchecked Sendable {
       return true
     }
     if isTaken { subscription.signal.notify() }
+  }
+
+  private func refuse(_ problem: KafkaError) {
+    client.log.warning(
+      "a rebalance was refused: \(problem.reason)", at: subscription.topic,
+      remedy: "the group divides its partitions anew by itself; if it goes on, look at the broker's log")
   }
 
   /// Adds to librdkafka's assignment. The caller holds `fetching`.
