@@ -72,6 +72,25 @@ final class Workspace {
     try "cd \(directory.path)\n".write(to: session, atomically: true, encoding: .utf8)
   }
 
+  /// A port that nobody listens on.
+  let adminPort = Workspace.freePort()
+
+  private static func freePort() -> UInt16 {
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    defer { close(descriptor) }
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_addr.s_addr = inet_addr("127.0.0.1")
+    var count = socklen_t(MemoryLayout<sockaddr_in>.size)
+    withUnsafeMutablePointer(to: &address) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        _ = bind(descriptor, $0, count)
+        _ = getsockname(descriptor, $0, &count)
+      }
+    }
+    return UInt16(bigEndian: address.sin_port)
+  }
+
   deinit {
     for entry in background where entry.process.isRunning { kill(entry.process.processIdentifier, SIGKILL) }
     try? FileManager.default.removeItem(at: directory.deletingLastPathComponent())

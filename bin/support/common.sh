@@ -66,6 +66,8 @@ libz3.so.4 libz3-4'
 # Tests also run other processes.
 find_missing_for_tests() {
   command -v python3 >/dev/null || missing+=(python3)
+  # The documentation's commands ask the admin pages.
+  command -v curl >/dev/null || missing+=(curl)
   # Certificates for a broker with TLS.
   command -v openssl >/dev/null || missing+=(openssl)
   /usr/bin/python3 -c 'import yaml' 2>/dev/null || missing+=(python3-yaml)

@@ -21,7 +21,7 @@ public enum ConfigurationDeclaration {
         FieldDeclaration("lookups", .json, isBuilt: false, "Reference data for enrichment."),
         FieldDeclaration("dispatcher", .json, isBuilt: false, "The dispatcher of results over HTTP."),
         FieldDeclaration(
-          "admin", .object(admin), defaultMeaning: "no server", example: ["port": 8080],
+          "admin", .object(admin), defaultMeaning: "no server", example: ["port": 9464],
           "The HTTP server for operators: `/live`, `/ready` and `/metrics`. Where this section stands, `databus run` starts it."
         ),
       ])
@@ -151,7 +151,7 @@ public enum ConfigurationDeclaration {
             check: { IPAddress.isValid($0) || $0 == "localhost" ? nil : "is no IP address" })), default: "127.0.0.1",
         example: "0.0.0.0", "Where to listen; `0.0.0.0` or `::` for all addresses of this machine."),
       FieldDeclaration(
-        "port", .integer(0...65_535), default: 8080, "The TCP port; 0 takes a free one, which the log names."),
+        "port", .integer(0...65_535), default: 9464, "The TCP port; 0 takes a free one, which the log names."),
       FieldDeclaration(
         "connections", .integer(1...10_000), default: 64, "Connections at a time; further ones wait until one ends."),
       FieldDeclaration(

@@ -183,7 +183,7 @@ public struct AdminConfiguration: Sendable, Hashable {
   public var timeout: Duration
 
   public init(
-    address: String = "127.0.0.1", port: Int = 8080, connections: Int = 64, headerBytes: Int = 16 << 10,
+    address: String = "127.0.0.1", port: Int = 9464, connections: Int = 64, headerBytes: Int = 16 << 10,
     timeout: Duration = .seconds(10)
   ) {
     self.address = address

@@ -28,7 +28,7 @@ struct ConfigurationTests {
     func admin(_ text: String) throws -> AdminConfiguration? {
       try load(ConfigurationFixture.text(more: "\"admin\": \(text)"), environment: ["PORT": "9000"]).admin
     }
-    #expect(try admin("{}") == AdminConfiguration(address: "127.0.0.1", port: 8080))
+    #expect(try admin("{}") == AdminConfiguration(address: "127.0.0.1", port: 9464))
     #expect(
       try admin(
         #"{"address": "::", "port": "${PORT}", "connections": 2, "headerBytes": "8KiB", "timeout": "1s"}"#)
