@@ -77,7 +77,7 @@ struct RedisPipelineTests {
         let all = try await processes(databus)
         return all.count == 2 && all.allSatisfy { $0["ready"] as? Bool == true && $0["rules"] as? Int == 1 }
       }
-      #expect(try await status(databus)["sharedState"] as? Bool == true)
+      #expect((try await status(databus)["state"] as? [String: Any])?["shared"] as? Bool == true)
       // Waits for both.
       try await put(databus, "b", "user:login")
       for process in try await processes(databus) { #expect(process["rules"] as? Int == 2) }
