@@ -122,6 +122,8 @@ public actor Pipeline {
     var parkedBy: ParkCause?
     /// The first record that came while it was parked: reading goes on there.
     var resumesAt: UInt64?
+    /// The source is paused until restoring has said where to go on: what comes from where it stood before must not be routed.
+    var isHeldAtSource = false
     /// When restoring is tried again.
     var restoreAgainAt: Instant?
   }

@@ -72,6 +72,9 @@ extension Pipeline {
     if stored?.position != position { await checkpoint(partition, evenWhereUnchanged: true) }
     guard isCurrent(assignment) else { return }
     try await retrying("events") { try await source.seek(assignment, to: position) }
+    guard isCurrent(assignment), partitions[partition]?.isHeldAtSource == true else { return }
+    try await retrying("events") { try await source.pause([assignment], false) }
+    if isCurrent(assignment) { partitions[partition]?.isHeldAtSource = false }
   }
 
   /// False where the assignment is not ours any more.
@@ -201,8 +204,9 @@ extension Pipeline {
       await entry.session?.close()
       guard isCurrent(entry.assignment) else { continue }
       // The trouble stays until it runs: readiness does not flicker.
-      partitions[partition] = Partition(assignment: entry.assignment)
-      try? await source?.pause([entry.assignment], false)
+      var held = Partition(assignment: entry.assignment)
+      held.isHeldAtSource = true
+      partitions[partition] = held
       Task { await self.restore(entry.assignment) }
     }
   }

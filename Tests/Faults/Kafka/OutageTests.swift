@@ -158,7 +158,7 @@ extension FaultSuite {
           }
         }
         try await finish(bench, load, consumer, &report, processes)
-        #expect(report.oldestRepeat < 15_000)
+        #expect(report.oldestRepeat < 20_000)
       }
     }
   }

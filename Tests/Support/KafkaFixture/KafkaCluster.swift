@@ -162,6 +162,8 @@ private final class Node: Sendable {
       """, "guardian", home, folder.path,
     ]
     let lifeline = Pipe()
+    // Programs that tests start must not hold it open.
+    _ = fcntl(lifeline.fileHandleForWriting.fileDescriptor, F_SETFD, FD_CLOEXEC)
     process.standardInput = lifeline
     process.standardOutput = FileHandle.nullDevice
     process.standardError = FileHandle.nullDevice
@@ -194,6 +196,7 @@ private final class Node: Sendable {
     signal(SIGKILL)
     state.withLock { state in
       try? state.lifeline?.fileHandleForWriting.close()
+      if let process = state.process, process.isRunning { Foundation.kill(process.processIdentifier, SIGKILL) }
       state.process?.waitUntilExit()
       state.process = nil
       state.broker = 0

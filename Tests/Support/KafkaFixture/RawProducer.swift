@@ -11,7 +11,7 @@ public final class RawProducer: @unchecked Sendable {
   public init(_ servers: String, transactionalID: String? = nil, linger: Int = 0) throws {
     let configuration = rd_kafka_conf_new()
     var text = [CChar](repeating: 0, count: 512)
-    var properties = ["bootstrap.servers": servers, "linger.ms": "\(linger)"]
+    var properties = ["bootstrap.servers": servers, "linger.ms": "\(linger)", "enable.idempotence": "true"]
     if let transactionalID { properties["transactional.id"] = transactionalID }
     for (name, value) in properties { rd_kafka_conf_set(configuration, name, value, &text, text.count) }
     guard let client = rd_kafka_new(RD_KAFKA_PRODUCER, configuration, &text, text.count) else {
