@@ -89,6 +89,9 @@ import Testing
         "Disconnected: verify that security.protocol is correctly configured, broker might require SASL authentication",
       says: ["most likely wants a login", "SASL_PLAINTEXT or SASL_SSL", "\"sasl.username\" and \"sasl.password\""]),
     Case(
+      code: RD_KAFKA_RESP_ERR__TRANSPORT, reason: "Send failed: SSL transport error: Broken pipe",
+      access: access { $0.securityProtocol = "SSL" }, says: ["most likely wants a login", "to SASL_SSL,"]),
+    Case(
       code: RD_KAFKA_RESP_ERR__TRANSPORT, reason: "Connect to ipv4#10.0.0.1:9092 failed: No route to host",
       says: [
         "no broker of kafka:9092 can be reached", "No route to host", "check that the brokers are up, the network",

@@ -110,25 +110,41 @@ struct SecurityTests {
   func refusal(_ one: Refusal) async throws {
     let kafka = try await SecureKafka.shared()
     let options = try one.options(kafka)
-    let transport = try transport(options)
-    let start = ContinuousClock.now
-    let errors = await [
-      transportError { _ = try await transport.makeSource("t", .group("g")) },
-      transportError { _ = try await transport.makeSource("t", .everything(from: [:])) },
-      transportError { _ = try await transport.makeSink("t", Ends()) },
-      transportError { _ = try await transport.topics() },
-      transportError { try await transport.createTopic("t", partitions: 1) },
-      transportError { _ = try await transport.groupPositions("g", stream: "t") },
+    let tries: [@Sendable (KafkaTransport) async throws -> Void] = [
+      { _ = try await $0.makeSource("t", .group("g")) },
+      { _ = try await $0.makeSource("t", .everything(from: [:])) },
+      { _ = try await $0.makeSink("t", Ends()) },
+      { _ = try await $0.topics() },
+      { try await $0.createTopic("t", partitions: 1) },
+      { _ = try await $0.groupPositions("g", stream: "t") },
     ]
+    let start = ContinuousClock.now
+    // Side by side, each with a transport of its own: each waits its whole time.
+    let errors = await withTaskGroup(of: TransportError?.self) { group in
+      for attempt in tries {
+        group.addTask {
+          await transportError {
+            let transport = try KafkaTransport(options, readerName: "security")
+            do { try await attempt(transport) } catch {
+              await transport.close()
+              throw error
+            }
+            await transport.close()
+          }
+        }
+      }
+      return await group.reduce(into: []) { $0.append($1) }
+    }
     let took = ContinuousClock.now - start
-    await transport.close()
+    #expect(errors.count == tries.count)
     for error in errors {
       #expect(error?.class == .transport)
       let message = error?.message ?? ""
       for part in one.says { #expect(message.contains(part), "\(message)") }
       for secret in SecureKafka.secrets { #expect(!message.contains(secret)) }
     }
-    #expect(took < options.requestTimeout * errors.count + .seconds(5))
+    // Long before librdkafka itself gives up.
+    #expect(took < options.requestTimeout + .seconds(12))
   }
 
   @Test func aBrokerThatDoesNotAnswerIsNamedWithinTheRequestTimeout() async throws {

@@ -157,7 +157,8 @@ struct KafkaAccess: Sendable {
       return
         "the listener at \(servers) most likely speaks no TLS (\(error.reason)); set \"security.protocol\" to PLAINTEXT or SASL_PLAINTEXT"
     }
-    if words.contains("broker might require sasl") {
+    let isHungUp = words.contains("broken pipe") || words.contains("connection reset")
+    if words.contains("broker might require sasl") || (isHungUp && securityProtocol == "SSL" && !hasAnswered) {
       let with = securityProtocol == "SSL" ? "SASL_SSL" : "SASL_PLAINTEXT or SASL_SSL"
       return
         "\(servers) closes the connection: its listener most likely wants a login; set \"security.protocol\" to \(with), \"sasl.mechanism\", \"sasl.username\" and \"sasl.password\""
