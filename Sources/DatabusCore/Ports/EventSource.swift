@@ -155,7 +155,8 @@ public protocol EventSource: Sendable {
   /// partitions: there what is paused holds back what stands behind it.
   func pause(_ assignments: [Assignment], _ paused: Bool) async throws
 
-  /// Gives assignments back that were `revoking`, or that are not wanted any more. Commits of them are refused from then on.
+  /// Gives assignments back that were `revoking`, or that are not wanted any more. Commits of them are refused from then on. A
+  /// partition that nobody asked for is offered to the group's members again some seconds later: it must not stay nobody's.
   func release(_ assignments: [Assignment]) async throws
 
   /// What the partitions hold now, in their order. Partitions that do not exist throw.

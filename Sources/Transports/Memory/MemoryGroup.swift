@@ -12,6 +12,10 @@ final class MemoryGroup {
   var committed: [Int: CommittedPosition] = [:]
   private var generation: UInt64 = 0
   private var revoking = 0
+  /// Partitions that a member gave back of its own accord, and when they are offered again.
+  private var returned: [Int: Instant] = [:]
+  /// At once one would come straight back to its member, which had a reason.
+  private static let returnPause = Duration.seconds(5)
   /// A test says who owns what; nothing is assigned by itself.
   var isManual = false
 
@@ -68,19 +72,19 @@ final class MemoryGroup {
     guard isCurrent(assignment) else { return }
     let wasRevoking = owners[assignment.partition.index]?.deadline != nil
     remove(assignment.partition.index)
-    // What a member gave back of its own accord would come straight back to it.
-    if wasRevoking { rebalance() }
+    if wasRevoking { return rebalance() }
+    if !isManual { returned[assignment.partition.index] = topic.log.clock.now() + MemoryGroup.returnPause }
   }
 
   private func remove(_ index: Int) {
     if owners.removeValue(forKey: index)?.deadline != nil { revoking -= 1 }
   }
 
-  /// Takes away what was not released in time.
+  /// Takes away what was not released in time, and offers again what was given back.
   func expire() {
-    if revoking == 0 { return }
+    if revoking == 0, returned.isEmpty { return }
     let now = topic.log.clock.now()
-    var isChanged = false
+    var isChanged = returned.values.contains { $0 <= now }
     for (index, owner) in owners.sorted(by: { $0.key < $1.key }) {
       guard let deadline = owner.deadline, deadline <= now else { continue }
       remove(index)
@@ -91,11 +95,14 @@ final class MemoryGroup {
   }
 
   var earliestDeadline: Instant? {
-    revoking == 0 ? nil : owners.values.compactMap(\.deadline).min()
+    let returns = returned.values.min()
+    if revoking == 0 { return returns }
+    return (owners.values.compactMap(\.deadline) + (returns.map { [$0] } ?? [])).min()
   }
 
   func rebalance() {
     if isManual || members.isEmpty { return }
+    returned = [:]
     func load(_ member: MemorySource) -> [Int] {
       owners.filter { $0.value.member === member && $0.value.deadline == nil }.keys.sorted()
     }
