@@ -9,7 +9,7 @@ ARG SWIFT=6.3
 FROM swift:${SWIFT}-bookworm AS build
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends \
-      g++ git libhiredis-dev libmicrohttpd-dev librdkafka-dev libsimdjson-dev libsqlite3-dev libssl-dev pkg-config \
+      g++ git libcurl4-openssl-dev libhiredis-dev libmicrohttpd-dev librdkafka-dev libsimdjson-dev libsqlite3-dev libssl-dev pkg-config \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 # What .dockerignore leaves: SwiftPM wants the folders of all targets, whatever it builds.
@@ -19,7 +19,7 @@ RUN swift build -c release --product databus --static-swift-stdlib
 FROM debian:12-slim
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends \
-      ca-certificates libhiredis0.14 libmicrohttpd12 librdkafka1 libsimdjson14 libsqlite3-0 libssl3 libstdc++6 \
+      ca-certificates libcurl4 libhiredis0.14 libmicrohttpd12 librdkafka1 libsimdjson14 libsqlite3-0 libssl3 libstdc++6 \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --uid 10001 --user-group --home-dir /var/lib/databus --create-home --shell /usr/sbin/nologin databus
 COPY --from=build /src/.build/release/databus /usr/local/bin/databus

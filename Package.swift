@@ -18,6 +18,7 @@ let package = Package(
   products: [
     .executable(name: "databus", targets: ["databus"]),
     .library(name: "DatabusCore", targets: ["DatabusCore"]),
+    .library(name: "Dispatcher", targets: ["Dispatcher"]),
     .library(name: "DatabusCommandLine", targets: ["DatabusCommandLine"]),
     .library(name: "DatabusTestKit", targets: ["DatabusTestKit"]),
     .library(name: "MemoryTransport", targets: ["MemoryTransport"]),
@@ -44,6 +45,9 @@ let package = Package(
     .systemLibrary(
       name: "CMicroHTTPD", path: "Sources/CLibraries/CMicroHTTPD", pkgConfig: "libmicrohttpd",
       providers: [.apt(["libmicrohttpd-dev"])]),
+    .systemLibrary(
+      name: "CCurl", path: "Sources/CLibraries/CCurl", pkgConfig: "libcurl",
+      providers: [.apt(["libcurl4-openssl-dev"])]),
     .target(name: "CSystem", path: "Sources/CLibraries/CSystem"),
     .target(
       name: "CSimdJSON", path: "Sources/CLibraries/CSimdJSON",
@@ -65,6 +69,23 @@ let package = Package(
     .target(
       name: "RedisClient", dependencies: ["CHiredis"], path: "Sources/Clients/RedisClient",
       swiftSettings: swift),
+
+    .target(
+      name: "HTTPClient", dependencies: ["CCurl", "CSystem"], path: "Sources/Clients/HTTPClient",
+      swiftSettings: swift),
+
+    // The dispatcher of results. What it remembers deliveries in, and what it sends them by, are targets of their own.
+    .target(
+      name: "Dispatcher", dependencies: ["DatabusCore", "CCrypto", "CSystem"], swiftSettings: swift),
+    .target(
+      name: "HTTPDelivery", dependencies: ["Dispatcher", "HTTPClient"], path: "Sources/DeliveryChannels/HTTP",
+      swiftSettings: swift),
+    .target(
+      name: "RedisDeduplication", dependencies: ["Dispatcher", "RedisClient"],
+      path: "Sources/DeduplicationStores/Redis", swiftSettings: swift),
+    .target(
+      name: "SQLiteDeduplication", dependencies: ["Dispatcher", "SQLiteClient"],
+      path: "Sources/DeduplicationStores/SQLite", swiftSettings: swift),
 
     // Transports and state backends: they know the core and never each other.
     .target(
@@ -90,12 +111,13 @@ let package = Package(
       path: "Sources/StateBackends/Redis", swiftSettings: swift),
 
     .target(
-      name: "DatabusTestKit", dependencies: ["DatabusCore"], swiftSettings: swift),
+      name: "DatabusTestKit", dependencies: ["DatabusCore", "Dispatcher"], swiftSettings: swift),
     .target(
       name: "DatabusCommandLine",
       dependencies: [
         "DatabusCore", "MemoryTransport", "FileTransport", "SQLiteLogTransport", "KafkaTransport", "MemoryState",
-        "SQLiteState", "RedisState", "RedisClient", "HTTPServer",
+        "SQLiteState", "RedisState", "RedisClient", "HTTPServer", "Dispatcher", "HTTPDelivery", "RedisDeduplication",
+        "SQLiteDeduplication",
       ], swiftSettings: swift),
     .executableTarget(
       name: "databus", dependencies: ["DatabusCommandLine"], path: "Sources/Databus",

@@ -43,7 +43,8 @@ sqlite3 libsqlite3-dev
 hiredis libhiredis-dev
 libcrypto libssl-dev
 rdkafka librdkafka-dev
-libmicrohttpd libmicrohttpd-dev'
+libmicrohttpd libmicrohttpd-dev
+libcurl libcurl4-openssl-dev'
   find_missing_for_toolchain
 }
 

@@ -13,9 +13,25 @@ public struct DeliveryID: Hashable, Sendable {
   public var high: UInt64
   public var low: UInt64
 
-  init(high: UInt64, low: UInt64) {
+  public init(high: UInt64, low: UInt64) {
     self.high = high
     self.low = low
+  }
+
+  /// Reads what `description` says; nil for anything else.
+  public init?(_ text: String) {
+    guard text.utf8.count == 32 else { return nil }
+    var words: (UInt64, UInt64) = (0, 0)
+    for (index, byte) in text.utf8.enumerated() {
+      let digit: UInt64
+      switch byte {
+      case 0x30...0x39: digit = UInt64(byte - 0x30)
+      case 0x61...0x66: digit = UInt64(byte - 0x61 + 10)
+      default: return nil
+      }
+      if index < 16 { words.0 = words.0 << 4 | digit } else { words.1 = words.1 << 4 | digit }
+    }
+    self.init(high: words.0, low: words.1)
   }
 
   init(_ digest: borrowing SHA256Digest) {

@@ -1,0 +1,3 @@
+import DatabusCore
+import Dispatcher
+import SQLiteClient

@@ -1,0 +1,2 @@
+import Dispatcher
+import HTTPClient
