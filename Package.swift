@@ -67,7 +67,7 @@ let package = Package(
       swiftSettings: swift),
 
     .target(
-      name: "RedisClient", dependencies: ["CHiredis"], path: "Sources/Clients/RedisClient",
+      name: "RedisClient", dependencies: ["CHiredis", "CCrypto"], path: "Sources/Clients/RedisClient",
       swiftSettings: swift),
 
     .target(
@@ -169,6 +169,12 @@ let package = Package(
     .testTarget(
       name: "RedisStateTests",
       dependencies: ["RedisState", "RedisClient", "RedisServerFixture", "DatabusTestKit"], swiftSettings: swift),
+    .testTarget(
+      name: "SQLiteDeduplicationTests",
+      dependencies: ["SQLiteDeduplication", "MemoryTransport", "DatabusTestKit"], swiftSettings: swift),
+    .testTarget(
+      name: "RedisDeduplicationTests",
+      dependencies: ["RedisDeduplication", "RedisClient", "RedisServerFixture", "DatabusTestKit"], swiftSettings: swift),
     .testTarget(
       name: "DatabusTestKitTests",
       dependencies: ["DatabusTestKit", "MemoryTransport", "MemoryState"], swiftSettings: swift),

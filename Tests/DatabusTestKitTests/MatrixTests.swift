@@ -3,7 +3,7 @@ import DatabusTestKit
 import Testing
 
 /// The suites are shown to find what they look for: every case has a subject with one defect, which fails this case and
-/// passes all others.
+/// passes all others (of deduplication, whose rules hang together, it may fail others too).
 @Suite struct MatrixTests {
   /// The bound of a wait is only reached where a subject is broken in a way that no case expects.
   private let timeout = Duration.seconds(20)
@@ -14,6 +14,10 @@ import Testing
 
   @Test func everyStateCaseHasItsDefect() {
     #expect(StateSuite.cases.map(\.name).sorted() == StateDefect.allCases.map(\.rawValue).sorted())
+  }
+
+  @Test func everyDeduplicationCaseHasItsDefect() {
+    #expect(DeduplicationSuite.cases.map(\.name).sorted() == DeduplicationDefect.allCases.map(\.rawValue).sorted())
   }
 
   @Test func theSoundTransportPassesEveryCase() async {
@@ -45,5 +49,18 @@ import Testing
     let report = await StateSuite.run(broken, timeout: timeout)
     #expect(report.failed == [defect.rawValue], "\(report)")
     #expect(report.skipped.isEmpty, "\(report)")
+  }
+
+  @Test func theSoundDeduplicationPassesEveryCase() async {
+    let sound = DeduplicationUnderTest("memory") { BrokenDeduplication.subject(nil) }
+    let report = await DeduplicationSuite.run(sound, timeout: timeout)
+    #expect(report.violations == [] && report.skipped.isEmpty, "\(report)")
+  }
+
+  @Test(arguments: DeduplicationDefect.allCases)
+  func aBrokenDeduplicationFailsItsCase(_ defect: DeduplicationDefect) async {
+    let broken = DeduplicationUnderTest("\(defect)") { BrokenDeduplication.subject(defect) }
+    let report = await DeduplicationSuite.run(broken, timeout: timeout)
+    #expect(report.failed.contains(defect.rawValue), "\(report)")
   }
 }

@@ -1,11 +1,30 @@
+import CCrypto
+
 /// A Lua script that runs in Redis: sent once, then called by its hash.
 public struct RedisScript: Sendable, Hashable {
   public let source: String
+  /// What servers call it by: the SHA-1 of the source in 40 hexadecimal digits.
+  public let hash: String
 
-  public init(_ source: String) { self.source = source }
+  public init(_ source: String) {
+    self.source = source
+    hash = RedisScript.hash(of: Array(source.utf8))
+  }
+
+  private static func hash(of bytes: [UInt8]) -> String {
+    let digits = Array("0123456789abcdef".utf8)
+    let text = withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { digest in
+      SHA1(bytes, bytes.count, digest.baseAddress)
+      return digest.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }
+    }
+    return String(decoding: text, as: UTF8.self)
+  }
+
+  public static func == (a: RedisScript, b: RedisScript) -> Bool { a.hash == b.hash }
+  public func hash(into hasher: inout Hasher) { hasher.combine(hash) }
 }
 
-/// A command with its arguments, which are bytes: zero bytes and all.
+/// A command with its arguments, which are bytes: zero bytes and all. Many small ones cost less as a `RedisPipeline`.
 public struct RedisCommand: Sendable {
   /// The arguments behind one another: one piece of memory, however many they are.
   private(set) var bytes: [UInt8] = []

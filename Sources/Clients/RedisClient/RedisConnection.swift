@@ -25,8 +25,8 @@ public final class RedisConnection {
   public let place: String
   // Owned: freed by `disconnect`, and replaced only while it is nil.
   private var context: UnsafeMutablePointer<redisContext>?
-  /// The hashes of scripts that some server has been sent.
-  private var hashes: [RedisScript: String] = [:]
+  /// The scripts that some server has been sent.
+  private var loaded: Set<RedisScript> = []
   private var pace = ReconnectPace()
 
   public init(_ options: Options) {
@@ -52,20 +52,27 @@ public final class RedisConnection {
   /// - Returns: the answers, in the commands' order; `RedisReply.error` for a command that was refused.
   /// - Throws: where there is no answer. What was sent may have been done: see `RedisError.isKnownNotDone`.
   public func send(_ commands: [RedisCommand]) throws(RedisError) -> [RedisReply] {
-    if commands.isEmpty { return [] }
+    var pipeline = RedisPipeline()
+    for command in commands { pipeline.append(command) }
+    return try send(pipeline)
+  }
+
+  /// Sends commands together and waits for all their answers, as above.
+  public func send(_ pipeline: RedisPipeline) throws(RedisError) -> [RedisReply] {
+    if pipeline.isEmpty { return [] }
     let now = ContinuousClock.now
     if context == nil, let error = pace.refusal(at: now) { throw error }
     do throws(RedisError) {
       if context == nil { context = try connect() }
-      try load(Set(commands.compactMap(\.script)).filter { hashes[$0] == nil })
-      var replies = try roundTrip(commands)
+      try load(pipeline.scripts.subtracting(loaded))
+      var replies = try roundTrip(pipeline)
       let forgotten = replies.indices.filter { index in
         if case .error(let error) = replies[index] { return error.kind == .unknownScript }
         return false
       }
       if !forgotten.isEmpty {
-        try load(Set(forgotten.compactMap { commands[$0].script }))
-        let again = try roundTrip(forgotten.map { commands[$0] })
+        try load(pipeline.scripts)
+        let again = try roundTrip(pipeline.picking(forgotten))
         for (index, reply) in zip(forgotten, again) { replies[index] = reply }
       }
       pace.succeeded()
@@ -86,50 +93,31 @@ public final class RedisConnection {
 
   private func load(_ scripts: Set<RedisScript>) throws(RedisError) {
     if scripts.isEmpty { return }
-    let scripts = Array(scripts)
-    let replies = try roundTrip(scripts.map { RedisCommand("SCRIPT", "LOAD", $0.source) })
-    for (script, reply) in zip(scripts, replies) {
-      guard let hash = try reply.checked().text else { throw .notRedis(place) }
-      hashes[script] = hash
+    var pipeline = RedisPipeline()
+    for script in scripts { pipeline.append(RedisCommand("SCRIPT", "LOAD", script.source)) }
+    for (script, reply) in zip(scripts, try roundTrip(pipeline)) {
+      guard try reply.checked().text == script.hash else { throw .notRedis(place) }
+      loaded.insert(script)
     }
   }
 
-  private func roundTrip(_ commands: [RedisCommand]) throws(RedisError) -> [RedisReply] {
+  private func roundTrip(_ pipeline: RedisPipeline) throws(RedisError) -> [RedisReply] {
     guard let context else { throw .lost(place, "it is closed") }
-    for command in commands { try append(command, to: context) }
+    // hiredis takes a copy, and does not look at it.
+    let status = pipeline.bytes.withUnsafeBytes {
+      redisAppendFormattedCommand(context, $0.baseAddress?.assumingMemoryBound(to: CChar.self), $0.count)
+    }
+    if status != REDIS_OK { throw failure(of: context, 0) }
     var error: Int32 = 0
     if databus_redis_flush(context, &error) != REDIS_OK { throw failure(of: context, error) }
     var replies: [RedisReply] = []
-    replies.reserveCapacity(commands.count)
-    for _ in commands {
+    replies.reserveCapacity(pipeline.count)
+    for _ in 0..<pipeline.count {
       guard let reply = databus_redis_next_reply(context, &error) else { throw failure(of: context, error) }
       defer { freeReplyObject(reply) }
       replies.append(RedisReply(reply) { RedisError(reply: $0, at: place) })
     }
     return replies
-  }
-
-  /// Puts a command into hiredis's buffer.
-  private func append(_ command: RedisCommand, to context: UnsafeMutablePointer<redisContext>) throws(RedisError) {
-    let prefix: [UInt8] =
-      command.script == nil ? [] : Array("EVALSHA".utf8) + Array((command.script.flatMap { hashes[$0] } ?? "").utf8)
-    let prefixLengths = command.script == nil ? [] : [7, prefix.count - 7]
-    let lengths = prefixLengths + command.lengths
-    let status = prefix.withUnsafeBytes { prefix in
-      command.bytes.withUnsafeBytes { bytes in
-        withUnsafeTemporaryAllocation(of: UnsafePointer<CChar>?.self, capacity: lengths.count) { pointers in
-          // Arguments without bytes may have no memory; hiredis looks at none of it then.
-          var (next, offset) = (prefix.baseAddress, 0)
-          for index in lengths.indices {
-            if index == prefixLengths.count { (next, offset) = (bytes.baseAddress, 0) }
-            pointers.initializeElement(at: index, to: next.map { ($0 + offset).assumingMemoryBound(to: CChar.self) })
-            offset += lengths[index]
-          }
-          return redisAppendCommandArgv(context, Int32(clamping: lengths.count), pointers.baseAddress, lengths)
-        }
-      }
-    }
-    if status != REDIS_OK { throw failure(of: context, 0) }
   }
 
   // MARK: Connecting
@@ -164,7 +152,7 @@ public final class RedisConnection {
   /// Says who we are and which database is meant.
   private func introduce() throws(RedisError) {
     let endpoint = options.endpoint
-    var commands: [RedisCommand] = []
+    var commands = RedisPipeline()
     if let password = endpoint.password {
       var command = RedisCommand("AUTH")
       if let username = endpoint.username { command.append(username) }

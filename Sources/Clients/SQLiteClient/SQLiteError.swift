@@ -19,6 +19,8 @@ public struct SQLiteError: Error, Sendable, Hashable {
     case notADatabase
     /// The file cannot be opened: missing, a directory, no permission.
     case cannotOpen
+    /// Another process has the file for itself: see `SQLiteWriterLock`.
+    case inUse
     /// Written by a newer release of this software.
     case newerSchema
     /// A value or a row larger than SQLite takes.

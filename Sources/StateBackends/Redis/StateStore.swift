@@ -51,7 +51,7 @@ actor StateStore {
       switch access {
       case .writer:
         take(id: try send(identify)[1])
-        for risk in ServerRisk.all(try connection.send(ServerRisk.questions)) {
+        for risk in ServerRisk.all(RedisKeeping(try connection.send(RedisKeeping.questions))) {
           log.warning(risk.what, at: connection.place, remedy: risk.remedy)
         }
       case .reader: take(id: try connection.call(RedisCommand("GET", keys.id)))

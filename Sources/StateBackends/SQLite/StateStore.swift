@@ -7,7 +7,7 @@ actor StateStore {
   private let pipeline: String
   private let access: SQLiteState.Access
   private let worker = WorkerThread(name: "sqlite-state")
-  private var lock: WriterLock?
+  private var lock: SQLiteWriterLock?
   private(set) var connection: SQLiteConnection?
   private var statements: StateStatements?
 
@@ -32,23 +32,25 @@ actor StateStore {
   }
 
   private func openForWriting() throws -> String {
-    let lock = try WriterLock(statePath: path)
-    try StateInspection.refuseLostFile(path, lastStateID: lock.lastStateID)
+    let lock = try SQLiteWriterLock(
+      path: path, user: "pipeline",
+      rule: "a state file has one writer. End that process, or give this pipeline a state file of its own.")
+    try SQLiteInspection.refuseLostFile(path, lastID: lock.lastID, content: "the state")
     let connection = try SQLiteConnection(path: path, access: .create)
     // The owner is asked first: nothing of a file that is not ours is changed.
     try SQLiteSchema.state.check(connection)
-    try StateInspection.check(connection)
+    try SQLiteInspection.check(connection)
     try connection.useWriteAheadLog(.normal)
     try SQLiteSchema.state.migrate(connection)
     let id = try connection.write {
       if let id = try connection.text("SELECT value FROM meta WHERE name = 'id'") { return id }
-      let id = Self.newID()
+      let id = SQLiteInspection.newID()
       let insert = try connection.prepare("INSERT INTO meta (name, value) VALUES ('id', ?)")
       try insert.bind(1, id)
       try insert.run()
       return id
     }
-    lock.write(stateID: id)
+    lock.write(id: id)
     statements = try StateStatements(connection)
     self.connection = connection
     self.lock = lock
@@ -72,15 +74,6 @@ actor StateStore {
     statements = try StateStatements(connection)
     self.connection = connection
     return id
-  }
-
-  /// 32 hexadecimal digits.
-  private static func newID() -> String {
-    var random = SystemRandomNumberGenerator()
-    return (0..<2).map { _ in
-      let digits = String(random.next() as UInt64, radix: 16)
-      return String(repeating: "0", count: 16 - digits.count) + digits
-    }.joined()
   }
 
   func close() {
@@ -114,7 +107,7 @@ actor StateStore {
         writer: String(row.epoch))
     case .pipeline:
       SQLiteStateSession(
-        store: self, name: scope, scope: row.id, epoch: 0, checkpoint: row.checkpoint, writer: Self.newID())
+        store: self, name: scope, scope: row.id, epoch: 0, checkpoint: row.checkpoint, writer: SQLiteInspection.newID())
     }
   }
 
@@ -212,7 +205,7 @@ extension StateError {
   init(_ error: SQLiteError) {
     switch error.kind {
     case .busy, .full, .inputOutput, .other: self = .unavailable(error.message)
-    case .readOnly, .corrupt, .notADatabase, .cannotOpen, .newerSchema, .tooLarge, .constraint:
+    case .readOnly, .corrupt, .notADatabase, .cannotOpen, .inUse, .newerSchema, .tooLarge, .constraint:
       self = .unusable(error.message)
     }
   }
