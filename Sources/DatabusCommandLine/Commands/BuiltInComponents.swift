@@ -12,7 +12,8 @@ import SQLiteState
 /// The transports and state backends that every program over this library has.
 public enum BuiltInComponents {
   public static let registry = ComponentRegistry(
-    transports: [sqliteLog, kafka, file, memory], stateBackends: [sqliteState, redisState, memoryState])
+    transports: [sqliteLog, kafka, file, memory], stateBackends: [sqliteState, redisState, memoryState],
+    sections: [dispatcher.section])
 
   // MARK: sqlite-log
 

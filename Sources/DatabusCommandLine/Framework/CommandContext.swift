@@ -1,10 +1,13 @@
 import DatabusCore
+import Dispatcher
 
 /// What a command has around it. Tests make their own.
 public struct CommandContext: Sendable {
   /// The program with all its subcommands, for help and completion.
   public var program: Command
   public var registry: ComponentRegistry
+  /// The delivery channels and deduplication stores of the program. `registry` has their section.
+  public var dispatcher: DispatcherRegistry
   public var output: Output
   public var errors: Output
   /// Of standard output.
@@ -15,11 +18,13 @@ public struct CommandContext: Sendable {
   public var signals: Signals
 
   public init(
-    program: Command, registry: ComponentRegistry, output: Output, errors: Output, terminal: Terminal,
+    program: Command, registry: ComponentRegistry, dispatcher: DispatcherRegistry = BuiltInComponents.dispatcher,
+    output: Output, errors: Output, terminal: Terminal,
     environment: @escaping @Sendable (String) -> String?, logSink: any LogSink, signals: Signals = Signals()
   ) {
     self.program = program
     self.registry = registry
+    self.dispatcher = dispatcher
     self.output = output
     self.errors = errors
     self.terminal = terminal

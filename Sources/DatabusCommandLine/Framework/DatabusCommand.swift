@@ -1,4 +1,5 @@
 import DatabusCore
+import Dispatcher
 
 #if canImport(Glibc)
   import Glibc
@@ -16,6 +17,8 @@ public enum DatabusCommand {
   public enum Component: Sendable {
     case transport(TransportType)
     case stateBackend(StateBackendType)
+    case deliveryChannel(DeliveryChannelType)
+    case deduplicationStore(DeduplicationStoreType)
   }
 
   public static let version = "0.1.0"
@@ -29,7 +32,8 @@ public enum DatabusCommand {
     let environment: @Sendable (String) -> String? = { name in getenv(name).map { String(cString: $0) } }
     let signals = Signals()
     let context = CommandContext(
-      program: program, registry: registry(components), output: Output(descriptor: STDOUT_FILENO),
+      program: program, registry: registry(components), dispatcher: dispatcher(components),
+      output: Output(descriptor: STDOUT_FILENO),
       errors: Output(descriptor: STDERR_FILENO), terminal: .at(STDOUT_FILENO, environment: environment),
       environment: environment, logSink: DescriptorLogSink.standardError(environment: environment), signals: signals)
     let words = Array(CommandLine.arguments.dropFirst())
@@ -54,6 +58,21 @@ public enum DatabusCommand {
       switch component {
       case .transport(let type): registry.register(type)
       case .stateBackend(let type): registry.register(type)
+      case .deliveryChannel, .deduplicationStore: break
+      }
+    }
+    registry.register(dispatcher(components).section)
+    return registry
+  }
+
+  /// What the dispatcher has: built in, and of this program.
+  public static func dispatcher(_ components: [Component]) -> DispatcherRegistry {
+    var registry = BuiltInComponents.dispatcher
+    for component in components {
+      switch component {
+      case .transport, .stateBackend: break
+      case .deliveryChannel(let type): registry.register(type)
+      case .deduplicationStore(let type): registry.register(type)
       }
     }
     return registry

@@ -102,15 +102,19 @@ public struct StateBackendType: Sendable {
   }
 }
 
-/// The transports and state backends that a program knows by name. One that is registered works in the JSON file, in
+/// The transports, state backends and further sections that a program knows by name. What is registered works in the JSON file, in
 /// `validate`, in the schema and in the reference page.
 public struct ComponentRegistry: Sendable {
   public private(set) var transports: [TransportType] = []
   public private(set) var stateBackends: [StateBackendType] = []
+  public private(set) var sections: [SectionType] = []
 
-  public init(transports: [TransportType] = [], stateBackends: [StateBackendType] = []) {
+  public init(
+    transports: [TransportType] = [], stateBackends: [StateBackendType] = [], sections: [SectionType] = []
+  ) {
     for type in transports { register(type) }
     for type in stateBackends { register(type) }
+    for type in sections { register(type) }
   }
 
   /// A type of the same name that was registered before is replaced.
@@ -123,6 +127,15 @@ public struct ComponentRegistry: Sendable {
   public mutating func register(_ type: StateBackendType) {
     stateBackends.removeAll { $0.name == type.name }
     stateBackends.append(type)
+  }
+
+  /// A section of the same name that was registered before is replaced. The engine's own sections cannot be.
+  public mutating func register(_ type: SectionType) {
+    precondition(
+      !ConfigurationDeclaration.engineSections(self).contains { $0.name == type.name && $0.isBuilt },
+      "the section \"\(type.name)\" is the engine's")
+    sections.removeAll { $0.name == type.name }
+    sections.append(type)
   }
 
   public func transport(_ name: String) -> TransportType? { transports.first { $0.name == name } }

@@ -1,30 +1,39 @@
 /// The declaration of the whole configuration file: what decoding, validation, schema and reference page are made from.
 public enum ConfigurationDeclaration {
   public static func root(_ registry: ComponentRegistry) -> ObjectDeclaration {
-    ObjectDeclaration(
+    // A section that is known by its name stands in the place of what is not built, others behind all.
+    let registered = registry.sections.map(\.field)
+    let own = engineSections(registry)
+    let fields = own.map { field in registered.first { $0.name == field.name } ?? field }
+    return ObjectDeclaration(
       "The configuration of Databus: one JSON file, read at start.",
-      [
-        FieldDeclaration(
-          "$schema", .string(), example: "databus.schema.json", "Where editors find the JSON Schema; not used here."),
-        FieldDeclaration("pipeline", .object(pipeline), required: true, "What is routed, from where to where."),
-        FieldDeclaration(
-          "transports",
-          .map(of: .union(registry.transportUnion), MapRule(count: 1...Int.max)), required: true,
-          example: ["local": ["type": "sqlite-log", "path": "databus-log.db"]],
-          "The carriers of streams, under names that the pipeline refers to."),
-        FieldDeclaration(
-          "state", .union(registry.stateUnion), required: true,
-          example: ["type": "sqlite", "path": "databus-state.db"],
-          "Where rules, positions and checkpoints survive a restart."),
-        FieldDeclaration("checkpoint", .object(checkpoint), default: [:], "How often positions are made durable."),
-        FieldDeclaration("limits", .object(limits), default: [:], "Bounds on what one input can cost."),
-        FieldDeclaration("lookups", .json, isBuilt: false, "Reference data for enrichment."),
-        FieldDeclaration("dispatcher", .json, isBuilt: false, "The dispatcher of results over HTTP."),
-        FieldDeclaration(
-          "admin", .object(admin), defaultMeaning: "no server", example: ["port": 9464],
-          "The HTTP server for operators: `/live`, `/ready` and `/metrics`. Where this section stands, `databus run` starts it."
-        ),
-      ])
+      fields + registered.filter { field in !own.contains { $0.name == field.name } })
+  }
+
+  /// What the engine reads, and what is known and belongs to parts that this program may not have.
+  static func engineSections(_ registry: ComponentRegistry) -> [FieldDeclaration] {
+    [
+      FieldDeclaration(
+        "$schema", .string(), example: "databus.schema.json", "Where editors find the JSON Schema; not used here."),
+      FieldDeclaration("pipeline", .object(pipeline), required: true, "What is routed, from where to where."),
+      FieldDeclaration(
+        "transports",
+        .map(of: .union(registry.transportUnion), MapRule(count: 1...Int.max)), required: true,
+        example: ["local": ["type": "sqlite-log", "path": "databus-log.db"]],
+        "The carriers of streams, under names that the pipeline refers to."),
+      FieldDeclaration(
+        "state", .union(registry.stateUnion), required: true,
+        example: ["type": "sqlite", "path": "databus-state.db"],
+        "Where rules, positions and checkpoints survive a restart."),
+      FieldDeclaration("checkpoint", .object(checkpoint), default: [:], "How often positions are made durable."),
+      FieldDeclaration("limits", .object(limits), default: [:], "Bounds on what one input can cost."),
+      FieldDeclaration("lookups", .json, isBuilt: false, "Reference data for enrichment."),
+      FieldDeclaration("dispatcher", .json, isBuilt: false, "The dispatcher of results over HTTP."),
+      FieldDeclaration(
+        "admin", .object(admin), defaultMeaning: "no server", example: ["port": 9464],
+        "The HTTP server for operators: `/live`, `/ready` and `/metrics`. Where this section stands, `databus run` starts it."
+      ),
+    ]
   }
 
   private static let onlyTransport = "the only one in `transports`, where there is just one"
@@ -34,7 +43,8 @@ public enum ConfigurationDeclaration {
       "transport", .string(.notEmpty), defaultMeaning: onlyTransport, example: "local", summary)
   }
 
-  static let streamName = StringRule(
+  /// What the names of streams may be, wherever one stands in the file.
+  public static let streamName = StringRule(
     length: 1...1024, form: "a stream's name without control characters", pattern: "^[^\\u0000-\\u001F\\u007F]+$",
     check: { $0.utf8.contains { $0 < 0x20 || $0 == 0x7F } ? "contains a control character" : nil })
 

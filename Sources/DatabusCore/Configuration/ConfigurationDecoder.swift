@@ -29,8 +29,21 @@ public struct ConfigurationDecoder: Sendable {
   /// Decodes an object. nil where anything at all in it was wrong: the diagnostics say what.
   public mutating func decode(_ value: JSONValue, as declaration: ObjectDeclaration) -> ConfigurationObject? {
     let before = diagnostics.count
-    let decoded = object(value, declaration, JSONPointer(), Context())
+    let decoded = decodeParts(value, as: declaration)
     return diagnostics.count == before ? decoded : nil
+  }
+
+  /// Decodes an object with what is valid in it; nil where it is no object. A member with anything wrong in it may be absent or
+  /// incomplete: `isSound` tells.
+  mutating func decodeParts(_ value: JSONValue, as declaration: ObjectDeclaration) -> ConfigurationObject? {
+    object(value, declaration, JSONPointer(), Context())
+  }
+
+  /// Nothing was wrong with the value there, nor with anything in it.
+  func isSound(_ pointer: JSONPointer) -> Bool {
+    !diagnostics.contains {
+      $0.pointer == pointer.description || $0.pointer.hasPrefix(pointer.description + "/")
+    }
   }
 
   /// Everything that is wrong, causes before their consequences, each in the source's order.
@@ -185,7 +198,7 @@ public struct ConfigurationDecoder: Sendable {
     case .array(let element, let count): content = array(value, element, count, pointer, context)
     case .map(let element, let rule): content = map(value, element, rule, pointer, context)
     case .json: content = .json(value)
-    case .string, .path, .integer, .boolean, .duration, .size, .enumeration:
+    case .string, .path, .integer, .number, .boolean, .duration, .size, .enumeration:
       content = scalar(value, kind, pointer, &context)
     }
     return content.map { ConfigurationValue($0, offset: offset, pointer: pointer, isSecret: context.isSecret) }

@@ -51,12 +51,28 @@ public struct ConfigurationLoader: Sendable {
       substitution: Substitution(directory: directory, environment: environment, contents: contents),
       directory: directory)
     guard let tree = decoder.parse() else { throw ConfigurationError(decoder.ordered) }
-    let root = decoder.decode(tree, as: ConfigurationDeclaration.root(registry))
+    let parts = decoder.decodeParts(tree, as: ConfigurationDeclaration.root(registry))
     let references = ReferenceCheck(tree: tree, registry: registry)
-    references.check(root, &decoder)
-    guard decoder.diagnostics.isEmpty, let root, let configuration = references.typed(root, directory) else {
-      throw ConfigurationError(decoder.ordered)
+    references.check(decoder.diagnostics.isEmpty ? parts : nil, &decoder)
+    let configuration = decoder.diagnostics.isEmpty ? parts.flatMap { references.typed($0, directory) } : nil
+    if let parts {
+      let context = SectionContext(
+        transportNames: references.transportNames, configuration: configuration, registry: registry)
+      check(sectionsOf: parts, context, &decoder)
     }
+    guard decoder.diagnostics.isEmpty, let configuration else { throw ConfigurationError(decoder.ordered) }
     return configuration
+  }
+
+  /// Each registered section that is as declared is checked, so that its problems are told together with those of the others.
+  private func check(
+    sectionsOf root: ConfigurationObject, _ context: SectionContext, _ decoder: inout ConfigurationDecoder
+  ) {
+    for section in registry.sections {
+      guard case .object(let object)? = root[section.name]?.content, decoder.isSound(object.pointer) else { continue }
+      for problem in section.check(object, context) {
+        decoder.report(problem.kind, at: problem.offset, problem.pointer, problem.message, hint: problem.hint)
+      }
+    }
   }
 }

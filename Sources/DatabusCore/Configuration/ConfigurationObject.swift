@@ -4,6 +4,7 @@ public struct ConfigurationValue: Sendable {
     /// Strings, paths (made absolute or relative to the working directory) and enumeration values.
     case string(String)
     case integer(Int)
+    case number(Double)
     case boolean(Bool)
     case duration(Duration)
     case object(ConfigurationObject)
@@ -83,6 +84,14 @@ public struct ConfigurationObject: Sendable {
     }
   }
 
+  public func optionalNumber(_ name: String) -> Double? {
+    switch value(name, optional: true)?.content {
+    case .number(let number): number
+    case nil: nil
+    default: mismatch(name)
+    }
+  }
+
   /// Bytes.
   public func optionalSize(_ name: String) -> Int? { optionalInteger(name) }
 
@@ -122,6 +131,7 @@ public struct ConfigurationObject: Sendable {
 
   public func string(_ name: String) -> String { always(name, optionalString) }
   public func integer(_ name: String) -> Int { always(name, optionalInteger) }
+  public func number(_ name: String) -> Double { always(name, optionalNumber) }
   /// Bytes.
   public func size(_ name: String) -> Int { always(name, optionalInteger) }
   public func boolean(_ name: String) -> Bool { always(name, optionalBoolean) }
@@ -180,6 +190,9 @@ public struct ConfigurationObject: Sendable {
 }
 
 extension ConfigurationValue {
+  /// A number as it would be written in a file: whole ones without a fraction.
+  static func text(_ number: Double) -> String { Int(exactly: number).map(String.init) ?? "\(number)" }
+
   func dump(as kind: ValueKind) -> JSONValue {
     if isSecret { return "(secret)" }
     switch content {
@@ -187,6 +200,7 @@ extension ConfigurationValue {
     case .integer(let number):
       if case .size = kind { return JSONValue(.string(Quantity.text(bytes: number))) }
       return JSONValue(integerLiteral: number)
+    case .number(let number): return JSONValue(.number(ConfigurationValue.text(number)))
     case .boolean(let flag): return JSONValue(.bool(flag))
     case .duration(let duration): return JSONValue(.string(Quantity.text(duration)))
     case .object(let object): return object.dump

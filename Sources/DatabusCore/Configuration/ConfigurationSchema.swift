@@ -99,6 +99,11 @@ private struct SchemaWriter {
         ("type", "integer"), ("minimum", JSONValue(integerLiteral: range.lowerBound)),
         ("maximum", JSONValue(integerLiteral: range.upperBound)),
       ])
+    case .number(let range):
+      return orSubstitution([
+        ("type", "number"), ("minimum", JSONValue(.number(ConfigurationValue.text(range.lowerBound)))),
+        ("maximum", JSONValue(.number(ConfigurationValue.text(range.upperBound)))),
+      ])
     case .boolean: return orSubstitution([("type", "boolean")])
     case .duration: return orSubstitution(pattern(Quantity.durationPattern))
     case .size(let range):

@@ -8,13 +8,15 @@ public struct DatabusConfiguration: Sendable {
   public var limits: Limits
   /// nil: no HTTP server for operators.
   public var admin: AdminConfiguration?
+  /// The registered sections that the file has, by their names.
+  public var sections: [String: ConfigurationObject]
   /// Where relative paths begin.
   public var directory: String
 
   public init(
     pipeline: PipelineConfiguration, transports: [TransportConfiguration], state: StateConfiguration,
     checkpoint: CheckpointPolicy = CheckpointPolicy(), limits: Limits = Limits(), admin: AdminConfiguration? = nil,
-    directory: String = "."
+    sections: [String: ConfigurationObject] = [:], directory: String = "."
   ) {
     self.pipeline = pipeline
     self.transports = transports
@@ -22,6 +24,7 @@ public struct DatabusConfiguration: Sendable {
     self.checkpoint = checkpoint
     self.limits = limits
     self.admin = admin
+    self.sections = sections
     self.directory = directory
   }
 

@@ -4,6 +4,8 @@ public indirect enum ValueKind: Sendable {
   /// A file or directory. A relative one is relative to the configuration file; `-` (standard input or output) stays.
   case path
   case integer(ClosedRange<Int>)
+  /// A number, with or without a fraction.
+  case number(ClosedRange<Double>)
   case boolean
   /// A string with a unit: "250ms", "1s", "5m", "1h", "7d".
   case duration(ClosedRange<Duration>)

@@ -11,7 +11,7 @@ struct ReferenceCheck {
   }
 
   /// The names in the file, whether what stands under them is valid or not: a broken transport exists all the same.
-  private var transportNames: [String] {
+  var transportNames: [String] {
     var names: [String] = []
     for member in tree["transports"]?.members ?? [] where !names.contains(member.name) { names.append(member.name) }
     return names
@@ -184,6 +184,9 @@ struct ReferenceCheck {
         AdminConfiguration(
           address: admin.string("address"), port: admin.integer("port"), connections: admin.integer("connections"),
           headerBytes: admin.size("headerBytes"), timeout: admin.duration("timeout"))
-      }, directory: directory)
+      },
+      sections: Dictionary(
+        registry.sections.compactMap { section in root.optionalObject(section.name).map { (section.name, $0) } },
+        uniquingKeysWith: { first, _ in first }), directory: directory)
   }
 }

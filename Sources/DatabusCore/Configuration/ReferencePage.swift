@@ -64,6 +64,8 @@ private struct ReferencePage {
     case .string(let rule): rule.form ?? "string"
     case .path: "path"
     case .integer(let range): "whole number, \(bounds(range.lowerBound, range.upperBound) { "\($0)" })"
+    case .number(let range):
+      "number, \(ConfigurationValue.text(range.lowerBound)) to \(ConfigurationValue.text(range.upperBound))"
     case .boolean: "`true` or `false`"
     case .duration(let range): "duration, `\(Quantity.text(range.lowerBound))` to `\(Quantity.text(range.upperBound))`"
     case .size(let range): "size, \(bounds(range.lowerBound, range.upperBound) { "`\(Quantity.text(bytes: $0))`" })"

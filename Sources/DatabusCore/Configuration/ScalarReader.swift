@@ -11,6 +11,7 @@ extension ValueKind {
     guard result.hasReferences else { return .string(result.text) }
     switch self {
     case .integer where Int(result.text) != nil: return .number(result.text)
+    case .number where Double(result.text)?.isFinite == true: return .number(result.text)
     case .boolean where result.text == "true" || result.text == "false": return .bool(result.text == "true")
     default: return .string(result.text)
     }
@@ -29,6 +30,7 @@ struct ScalarReader {
       let text = try string(content, .notEmpty)
       return .string(directory.map { FilePaths.resolve(text, in: $0) } ?? text)
     case .integer(let range): return .integer(try integer(content, range))
+    case .number(let range): return .number(try number(content, range))
     case .boolean:
       guard case .bool(let flag) = content else {
         throw wrongKind("true or false", content, hint: "write it without quotes")
@@ -67,6 +69,18 @@ struct ScalarReader {
     }
     guard range.contains(number) else {
       throw outside(shown(text, quotes: false), "\(range.lowerBound)", "\(range.upperBound)")
+    }
+    return number
+  }
+
+  private func number(_ content: JSONValue.Content, _ range: ClosedRange<Double>) throws(ScalarProblem) -> Double {
+    guard case .number(let text) = content else {
+      throw wrongKind("a number", content, hint: "write it without quotes")
+    }
+    guard let number = Double(text), range.contains(number) else {
+      throw outside(
+        shown(text, quotes: false), ConfigurationValue.text(range.lowerBound), ConfigurationValue.text(range.upperBound)
+      )
     }
     return number
   }
