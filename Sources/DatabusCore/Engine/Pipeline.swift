@@ -7,6 +7,15 @@
 /// Three loops share one thread of their own: *intake* reads rules and events and hands batches to the routing workers; the *sender* takes
 /// routed batches in the order in which they were read and sends them; *checkpoints* are made at the interval. Nothing here is done per record.
 public actor Pipeline {
+  /// What becomes of the records that are read.
+  public enum Work: Sendable {
+    /// They are events: routed by the rules to the results streams that the configuration names.
+    case route
+    /// Every record goes as it is to one sink; the configuration's rules and results are not used. Deliveries say where they come from
+    /// (`DeliveryBatch.origin`).
+    case relay(any Transport, stream: String)
+  }
+
   /// What a pipeline runs on.
   public struct Parts: Sendable {
     public var configuration: PipelineConfiguration
@@ -33,6 +42,7 @@ public actor Pipeline {
     public var checkpointsEachBatch = false
     /// Rules are kept in the state. false for a run that reads them all again at its next start, whatever the state is.
     public var storesRules = true
+    public var work = Work.route
 
     public init(
       configuration: PipelineConfiguration, transports: [String: any Transport], state: any StateBackend,
@@ -54,6 +64,14 @@ public actor Pipeline {
       self.stopsWhenIdle = stopsWhenIdle
       self.failsFast = failsFast
       self.drainTime = drainTime
+    }
+
+    /// The streams that records go to, beside the dead letters.
+    var resultStreams: [String] {
+      switch work {
+      case .route: Set(configuration.results.streams.values).sorted()
+      case .relay(_, let stream): [stream]
+      }
     }
   }
 
@@ -184,10 +202,11 @@ public actor Pipeline {
     self.parts = parts
     log = parts.log
     clock = parts.clock
-    let streams = Set(parts.configuration.results.streams.values).sorted()
+    let streams = parts.resultStreams
     metrics = PipelineMetrics(parts.metrics)
     progress = Progress(outputs: streams.count, latencies: metrics.latencies(parts.clock))
     resequencer = Resequencer(signal: progress.failed)
+    guard case .route = parts.work else { return }
     for (index, stream) in streams.enumerated() {
       for (scheme, name) in parts.configuration.results.streams where name == stream { sinkOfScheme[scheme] = index }
     }
@@ -265,14 +284,23 @@ public actor Pipeline {
   // MARK: Start
 
   private func start() async throws {
-    guard let eventsTransport = parts.transports[parts.configuration.events.stream.transport],
-      let rulesTransport = parts.transports[parts.configuration.rules.stream.transport]
-    else { throw Failure(message: "a transport that the pipeline names was not opened") }
+    let eventsTransport = try transport(parts.configuration.events.stream.transport)
     let session = try await retrying("state") { try await self.parts.state.open(.pipeline) }
     self.session = session
     try await retrying("state") { try await StateTransfer.refuseUnfinished(session) }
-    let store = try await retrying("state") { try await RuleStore(session) }
     try await openOutputs()
+    if case .route = parts.work { try await openRules(session) }
+    let source = try await retrying("events") {
+      try await eventsTransport.makeSource(
+        self.parts.configuration.events.stream.stream, .group(self.parts.configuration.name))
+    }
+    self.source = source
+    try await rememberFirstPartitions(session, source)
+  }
+
+  private func openRules(_ session: any StateSession) async throws {
+    let rulesTransport = try transport(parts.configuration.rules.stream.transport)
+    let store = try await retrying("state") { try await RuleStore(session) }
     let rulesSource = try await retrying("rules") {
       try await rulesTransport.makeSource(
         self.parts.configuration.rules.stream.stream,
@@ -289,28 +317,31 @@ public actor Pipeline {
       log: log.named("rules"), executor: thread)
     self.feed = feed
     try await feed.load()
-    let source = try await retrying("events") {
-      try await eventsTransport.makeSource(
-        self.parts.configuration.events.stream.stream, .group(self.parts.configuration.name))
+  }
+
+  private func transport(_ name: String) throws(Failure) -> any Transport {
+    guard let transport = parts.transports[name] else {
+      throw Failure(message: "the transport \"\(name)\" was not opened")
     }
-    self.source = source
-    try await rememberFirstPartitions(session, source)
+    return transport
   }
 
   private func openOutputs() async throws {
-    let configuration = parts.configuration
     let streams =
-      Set(configuration.results.streams.values).sorted().map {
-        StreamReference(transport: configuration.results.transport, stream: $0)
-      } + [configuration.deadLetters]
+      parts.resultStreams.map {
+        StreamReference(transport: parts.configuration.results.transport, stream: $0)
+      } + [parts.configuration.deadLetters]
     for (index, stream) in streams.enumerated() {
       outputs.append(try await retrying(stream.stream) { try await self.makeOutput(stream, index) })
     }
   }
 
   func makeOutput(_ stream: StreamReference, _ index: Int) async throws -> Output {
-    guard let transport = parts.transports[stream.transport] else {
-      throw Failure(message: "the transport \"\(stream.transport)\" was not opened")
+    let transport: any Transport
+    if case .relay(let target, _) = parts.work, index != parts.resultStreams.count {
+      transport = target
+    } else {
+      transport = try self.transport(stream.transport)
     }
     let port = SinkPort(progress, sink: index)
     let sink = try await transport.makeSink(stream.stream, port)
@@ -397,6 +428,7 @@ public actor Pipeline {
     let settings = Router.Settings(
       limits: parts.limits, usesCloudEventsIdentity: parts.configuration.events.identity == .auto,
       writesHeaders: parts.configuration.results.headers)
+    let isRelay = if case .relay = parts.work { true } else { false }
     return (0..<max(1, parts.workers)).map { number in
       let thread = WorkerThread(name: "databus-work-\(number)")
       let queue = self.queue
@@ -411,7 +443,7 @@ public actor Pipeline {
           return
         }
         while let batch = await queue.take() {
-          router.route(batch)
+          if isRelay { Relay.route(batch) } else { router.route(batch) }
           resequencer.put(batch)
         }
       }
@@ -423,6 +455,7 @@ public actor Pipeline {
   /// Waits until all that was read has ended, at most `drainTime`.
   private func drain() async {
     let deadline = clock.now() + parts.drainTime
+    for output in outputs { output.sink.retire(nil) }
     while fatal == nil, clock.now() < deadline, !isDrained {
       progress.expectChange()
       if isDrained { break }
@@ -446,7 +479,9 @@ public actor Pipeline {
   }
 
   private var isDrained: Bool {
-    batchesInRouting == 0 && partitions.values.allSatisfy { $0.tracker.flatMap { progress.mark($0)?.open } ?? 0 == 0 }
+    batchesInRouting == 0
+      && (outputs.dropLast().allSatisfy { $0.sink.isAtRest(nil) }
+        || partitions.values.allSatisfy { $0.tracker.flatMap { progress.mark($0)?.open } ?? 0 == 0 })
   }
 
   /// Gives everything back.

@@ -18,7 +18,7 @@ extension Pipeline {
   }
 
   private func restoreOrThrow(_ assignment: Assignment) async throws {
-    guard let source, let feed else { return }
+    guard let source else { return }
     let partition = assignment.partition
     let backend = parts.state
     let session = try await retrying("state") { try await backend.open(.partition(partition)) }
@@ -54,7 +54,7 @@ extension Pipeline {
     let vector = (stored?.vector ?? RulesVector()).merged(
       with: committed.flatMap { CommitMetadata($0.metadata)?.vector } ?? RulesVector())
     var turn = 0
-    while isCurrent(assignment), !isStopping {
+    while let feed, isCurrent(assignment), !isStopping {
       turn += 1
       // Where the stream cannot be asked now, it is asked again.
       if (try? await feed.hasReached(vector, asksStream: turn % 25 == 5)) == true { break }
@@ -130,9 +130,11 @@ extension Pipeline {
     partitions[assignment.partition]?.status = .revoking
     CrashPoint.inRevokeWindow()
     if let tracker = partitions[assignment.partition]?.tracker {
+      for output in outputs { output.sink.retire(assignment.partition) }
       while clock.now() < deadline, (progress.mark(tracker)?.open ?? 0) > 0, isCurrent(assignment), !isStopping {
         progress.expectChange()
         if (progress.mark(tracker)?.open ?? 0) == 0 { break }
+        if outputs.dropLast().allSatisfy({ $0.sink.isAtRest(assignment.partition) }) { break }
         await flushSinks(by: deadline)
         await progress.changed.wait(for: .milliseconds(5), clock)
       }

@@ -4,17 +4,8 @@ extension Pipeline {
   private static let pollInterval = Duration.milliseconds(50)
 
   func intakeLoop() async throws {
-    guard let source, let feed else { return }
-    let stopping = self.stopping
-    _ = try await onRules { try await feed.bootstrap { stopping.isRaised } }
-    await sendRuleRefusals()
-    await saveRules()
-    if !isStopping {
-      let (rules, refused) = (await feed.table.ruleCount, await feed.refused.count)
-      log.info(
-        "ready: the rules have been read, events are routed", at: parts.configuration.events.stream.stream,
-        [LogField("rules", rules), LogField("refused", refused)])
-    }
+    guard let source else { return }
+    try await bootstrapRules()
     while !isStopping {
       await resumeSaturated()
       if isSourceAtEnd || !hasRoom {
@@ -71,7 +62,7 @@ extension Pipeline {
     case .batch(let batch):
       // Rules are read after the events were: whatever was there before an event is in force for it.
       try await readRules()
-      if parts.configuration.rules.consistency == .strict {
+      if feed != nil, parts.configuration.rules.consistency == .strict {
         let stopping = self.stopping
         try await onRules { [feed] in try await feed?.catchUp { stopping.isRaised } }
         try await readRules()
@@ -118,7 +109,7 @@ extension Pipeline {
 
   private func route(_ batch: consuming RecordBatch, readAt: Instant) async {
     guard let partition = partitions[batch.assignment.partition], partition.assignment == batch.assignment,
-      let tracker = partition.tracker, let feed
+      let tracker = partition.tracker
     else { return }
     guard partition.status == .running else {
       // The source has gone on behind it: what is dropped here is read again when the partition goes on.
@@ -130,7 +121,7 @@ extension Pipeline {
     let routed = progress.makeBatch()
     let count = batch.count
     routed.hold(batch)
-    routed.table = await feed.table
+    if let feed { routed.table = await feed.table }
     routed.timestamp = clock.wallMilliseconds()
     routed.readAt = readAt
     // Nothing was awaited between the look at the partition and here but the feed, which shares this thread.
@@ -149,6 +140,19 @@ extension Pipeline {
   }
 
   // MARK: Rules
+
+  private func bootstrapRules() async throws {
+    guard let feed else { return }
+    let stopping = self.stopping
+    _ = try await onRules { try await feed.bootstrap { stopping.isRaised } }
+    await sendRuleRefusals()
+    await saveRules()
+    if isStopping { return }
+    let (rules, refused) = (await feed.table.ruleCount, await feed.refused.count)
+    log.info(
+      "ready: the rules have been read, events are routed", at: parts.configuration.events.stream.stream,
+      [LogField("rules", rules), LogField("refused", refused)])
+  }
 
   /// Reads what there is on the rules stream. While that cannot be read, no event is routed.
   private func readRules() async throws {

@@ -52,7 +52,7 @@ extension Pipeline {
     var health = Health(
       reasons: troubles.sorted { $0.key < $1.key }.map { .init(part: $0.key, message: $0.value) })
     if isStopping { health.reasons.insert(.init(part: "pipeline", message: "it is stopping"), at: 0) }
-    if health.isReady, table.version == 0 {
+    if health.isReady, table.version == 0, case .route = parts.work {
       health.reasons.append(.init(part: "rules", message: "they are being read; no event is routed before"))
     }
     return health

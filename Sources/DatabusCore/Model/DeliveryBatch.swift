@@ -13,6 +13,8 @@
   public var token: UInt64
   /// A record without value.
   public var isTombstone: Bool
+  /// Where the record stands in the batch's `origin`; 0 where it has none.
+  public var position: UInt64 = 0
 }
 
 /// A view of one delivery of a batch. It cannot outlive the batch.
@@ -29,6 +31,8 @@
   public var token: UInt64 { raw.token }
   /// Milliseconds since 1970.
   public var timestamp: Int64 { raw.timestamp }
+  /// Where the record stands in the batch's `origin`; 0 where it has none.
+  public var position: UInt64 { raw.position }
   /// Key and value, in bytes.
   public var byteCount: Int { raw.keyCount + raw.valueCount }
 
@@ -58,6 +62,8 @@ public struct DeliveryBatch: ~Copyable, @unchecked Sendable {
   private var entries: UnsafeMutablePointer<RawDelivery>
   private var capacity: Int
   private var headerLists: [[Header]] = []
+  /// The partition that the deliveries were read from, as they are; nil for what was made of events.
+  public internal(set) var origin: PartitionID?
   public private(set) var count = 0
 
   public init(capacity: Int = 64) {
@@ -91,6 +97,12 @@ public struct DeliveryBatch: ~Copyable, @unchecked Sendable {
     return list < 0 ? [] : headerLists[list]
   }
 
+  /// Where the bytes of the delivery at `index` lie.
+  func raw(at index: Int) -> RawDelivery {
+    precondition(index >= 0 && index < count)
+    return entries[index]
+  }
+
   /// The token of the delivery at `index`.
   @inline(__always)
   public func token(at index: Int) -> UInt64 {
@@ -101,7 +113,7 @@ public struct DeliveryBatch: ~Copyable, @unchecked Sendable {
   /// Appends a copy of one record.
   public mutating func append(
     key: UnsafeRawBufferPointer?, value: UnsafeRawBufferPointer?, headers: [Header] = [],
-    timestamp: Int64, token: UInt64
+    timestamp: Int64, token: UInt64, position: UInt64 = 0
   ) {
     var keyOffset = -1
     if let key {
@@ -112,7 +124,7 @@ public struct DeliveryBatch: ~Copyable, @unchecked Sendable {
     if let value { bytes.append(value) }
     append(
       valueOffset: valueOffset, valueCount: value?.count ?? 0, keyOffset: keyOffset, keyCount: key?.count ?? 0,
-      headers: headers, timestamp: timestamp, token: token, isTombstone: value == nil)
+      headers: headers, timestamp: timestamp, token: token, isTombstone: value == nil, position: position)
   }
 
   /// Appends a copy of one record that is at hand as arrays.
@@ -130,7 +142,7 @@ public struct DeliveryBatch: ~Copyable, @unchecked Sendable {
   @inline(__always)
   mutating func append(
     valueOffset: Int, valueCount: Int, keyOffset: Int, keyCount: Int, headers: [Header] = [], timestamp: Int64,
-    token: UInt64, isTombstone: Bool = false
+    token: UInt64, isTombstone: Bool = false, position: UInt64 = 0
   ) {
     if count == capacity { grow() }
     var list = -1
@@ -142,7 +154,7 @@ public struct DeliveryBatch: ~Copyable, @unchecked Sendable {
       to: RawDelivery(
         valueOffset: valueOffset, valueCount: valueCount, keyOffset: keyOffset,
         keyCount: keyCount, headers: list, timestamp: timestamp, token: token,
-        isTombstone: isTombstone))
+        isTombstone: isTombstone, position: position))
     count = count &+ 1
   }
 
@@ -169,6 +181,7 @@ public struct DeliveryBatch: ~Copyable, @unchecked Sendable {
   /// Forgets the deliveries and keeps the memory.
   public mutating func removeAll() {
     count = 0
+    origin = nil
     bytes.removeAll()
     if !headerLists.isEmpty { headerLists.removeAll() }
   }
@@ -182,7 +195,8 @@ public struct DeliveryBatch: ~Copyable, @unchecked Sendable {
         ? nil : UnsafeRawBufferPointer(start: other.bytes.base + raw.keyOffset, count: raw.keyCount),
       value: raw.isTombstone
         ? nil : UnsafeRawBufferPointer(start: other.bytes.base + raw.valueOffset, count: raw.valueCount),
-      headers: other.headers(at: index), timestamp: raw.timestamp, token: raw.token)
+      headers: other.headers(at: index), timestamp: raw.timestamp, token: raw.token, position: raw.position)
+    origin = other.origin
   }
 
   /// The rule that a result names, for people; nil where the value is no result.

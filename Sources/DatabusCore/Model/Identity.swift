@@ -34,6 +34,19 @@ public struct DeliveryID: Hashable, Sendable {
     self.init(high: words.0, low: words.1)
   }
 
+  /// What stands for an id that another producer has chosen: itself where it has our form, else a digest of it.
+  public init(named text: String) {
+    if let id = DeliveryID(text) {
+      self = id
+      return
+    }
+    var hasher = IdentityHasher()
+    hasher.part(IdentityHasher.version)
+    hasher.part("named")
+    hasher.part(text)
+    self.init(hasher.finish())
+  }
+
   init(_ digest: borrowing SHA256Digest) {
     high = digest.word(0)
     low = digest.word(1)

@@ -66,6 +66,13 @@ public protocol EventSink: Sendable {
   /// go on trying by themselves: what they cannot deliver now does not fail, and nobody would hear of it.
   var trouble: String? { get }
 
+  /// What was accepted from this partition, or all of it (nil), will not be waited for much longer: the partition goes to somebody else, or
+  /// the process ends. For sinks that keep deliveries for long: they begin nothing more with these, which are read again.
+  func retire(_ origin: PartitionID?)
+
+  /// Nothing of what was retired will end soon: who waits for its ends waits no longer.
+  func isAtRest(_ origin: PartitionID?) -> Bool
+
   /// Returns when everything accepted before the call has ended, or throws at the deadline.
   func flush(by deadline: Instant) async throws
 
@@ -75,4 +82,6 @@ public protocol EventSink: Sendable {
 
 extension EventSink {
   public var trouble: String? { nil }
+  public func retire(_ origin: PartitionID?) {}
+  public func isAtRest(_ origin: PartitionID?) -> Bool { false }
 }

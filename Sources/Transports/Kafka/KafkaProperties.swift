@@ -55,7 +55,9 @@ public enum KafkaProperties {
       return [
         // For each partition: enough to go on while the next request is under way.
         ("queued.min.messages", "20000"), ("queued.max.messages.kbytes", "8192"),
-        ("isolation.level", "read_committed"), ("topic.metadata.refresh.interval.ms", "30000"),
+        // A member hears of a rebalance by its next heartbeat: what a dead one had is idle for so much longer.
+        ("heartbeat.interval.ms", "500"), ("isolation.level", "read_committed"),
+        ("topic.metadata.refresh.interval.ms", "30000"),
       ]
     case .administration: return []
     }

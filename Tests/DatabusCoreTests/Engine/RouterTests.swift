@@ -49,7 +49,7 @@ import Testing
     router.route(batch)
     var routed = Routed()
     for index in 0..<batch.outputs.pointee.count {
-      let raw = batch.outputs.pointee[index].raw
+      let raw = batch.outputs.pointee.raw(at: index)
       let contents = batch.outputs.pointee.contents
       routed.values.append(
         String(decoding: contents[raw.valueOffset..<raw.valueOffset + raw.valueCount], as: UTF8.self))

@@ -1,0 +1,82 @@
+import DatabusCore
+
+/// One destination as long as something waits for it, is sent to it, or is remembered of it. Touched by the desk only.
+final class Destination {
+  let target: DeliveryTarget
+  let server: DestinationServer
+  private(set) var queue: [DeliveryJob] = []
+  private var first = 0
+  /// Attempts under way, from the claim on.
+  var active = 0
+  var breaker = Breaker()
+  private(set) var bucket: TokenBucket?
+  /// Attempts at a time.
+  var concurrency = 16
+  /// It stands in the desk's line of those that can start something.
+  var isInLine = false
+  /// It asks to be left alone until then (429, 503 with Retry-After).
+  var quietUntil = Instant(nanoseconds: 0)
+  /// When a timer will look at it again.
+  var wakesAt: Instant?
+
+  init(_ target: DeliveryTarget, _ server: DestinationServer) {
+    self.target = target
+    self.server = server
+  }
+
+  var queueCount: Int { queue.count - first }
+
+  func append(_ job: DeliveryJob) { queue.append(job) }
+
+  func popFirst() -> DeliveryJob? {
+    guard first < queue.count else { return nil }
+    let job = queue[first]
+    first += 1
+    if first == queue.count {
+      queue.removeAll(keepingCapacity: queue.count <= 64)
+      first = 0
+    } else if first >= 256 {
+      queue.removeFirst(first)
+      first = 0
+    }
+    return job
+  }
+
+  /// Takes out what `isUnwanted` says, in order.
+  func remove(_ isUnwanted: (DeliveryJob) -> Bool) -> [DeliveryJob] {
+    let waiting = queue[first...]
+    let removed = waiting.filter(isUnwanted)
+    if removed.isEmpty { return [] }
+    queue = waiting.filter { !isUnwanted($0) }
+    first = 0
+    return removed
+  }
+
+  func setRate(_ rate: Double?, at now: Instant) {
+    guard let rate else {
+      bucket = nil
+      return
+    }
+    if bucket?.rate != rate { bucket = TokenBucket(rate: rate, at: now) }
+  }
+
+  /// Takes a token; nil where it did or none is needed, else how long until there is one.
+  func takeToken(at now: Instant) -> Duration? { bucket?.take(at: now) }
+  func giveTokenBack() { bucket?.giveBack() }
+  func emptyBucket(at now: Instant) { bucket?.empty(at: now) }
+
+  /// Nothing is known of it that the next delivery would not find again.
+  func isForgettable(at now: Instant) -> Bool {
+    active == 0 && queueCount == 0 && breaker.state == .closed && quietUntil <= now
+  }
+}
+
+/// What several destinations share: a host and port.
+final class DestinationServer {
+  let name: String
+  var active = 0
+  /// Destinations that wait for room here.
+  var line: [Destination] = []
+
+  init(_ name: String) { self.name = name }
+}

@@ -1,0 +1,227 @@
+import DatabusCore
+
+/// What comes in: records become deliveries, and stand in their destination's queue.
+extension DeliveryDesk {
+  func accept(_ job: DeliveryJob, _ now: Instant) {
+    jobs[job.number] = job
+    arrivals.append(job.number)
+    job.firstAt = job.carried.firstAt ?? job.record.timestamp
+    job.attempts = job.carried.attempts
+    parts.metrics.accepted.add(1)
+    guard let value = job.record.value else { return giveUp(job, .poison, "the record has no value", now) }
+    let fields: ResultFields
+    do throws(ResultProblem) {
+      fields = try reader.read(value)
+    } catch {
+      return giveUp(job, .poison, error.message, now)
+    }
+    job.destinationURL = fields.destination
+    job.payload = fields.payload
+    job.rule = fields.rule
+    job.event = fields.event
+    identify(job, fields)
+    switch target(of: fields.destination) {
+    case .failure(let refusal): return giveUp(job, refusal.reason, refusal.detail, now)
+    case .success(let target):
+      let delivery = fields.delivery.map { Array(value[$0]) }
+      switch parts.ruleSettings(delivery, settings.settings(for: target.url)) {
+      case .failure(let refusal): return giveUp(job, refusal.reason, refusal.detail, now)
+      case .success(let found): job.settings = found
+      }
+      job.destination = destination(target)
+    }
+    if let due = job.carried.due {
+      let rest = Duration.milliseconds(max(0, due - clock.wallMilliseconds()))
+      if rest > settings.retry.inMemory { return store(job, pause: rest, isSpill: false, now) }
+      if rest > .zero { return wait(job, for: rest, now) }
+    }
+    enqueue(job, now)
+  }
+
+  private func identify(_ job: DeliveryJob, _ fields: ResultFields) {
+    if let text = fields.id ?? job.carried.id {
+      job.id = DeliveryID(named: text)
+      job.webhookID = DeliveryDesk.isSendable(text) ? text : job.id.description
+      return
+    }
+    let identity = EventIdentity.position(
+      incarnation: job.record.partition.incarnation, partition: job.record.partition.index,
+      position: job.record.position, timestamp: job.record.timestamp)
+    job.id = identity.deliveryID(ruleID: fields.rule ?? "")
+    job.webhookID = job.id.description
+    // A copy of the record stands elsewhere and is the same delivery.
+    job.carried.id = job.webhookID
+  }
+
+  /// Whether a text can stand in a header as it is.
+  private static func isSendable(_ id: String) -> Bool {
+    (1...256).contains(id.utf8.count) && id.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F }
+  }
+
+  // MARK: Destinations
+
+  private func target(of url: String) -> Result<DeliveryTarget, DeliveryRefusal> {
+    if let known = targets[url] { return known }
+    let scheme = url.utf8.firstIndex(of: UInt8(ascii: ":")).map { url[..<$0].lowercased() } ?? ""
+    let found: Result<DeliveryTarget, DeliveryRefusal>
+    if let channel = parts.channels[scheme] {
+      found = channel.target(of: url)
+    } else {
+      let known = parts.channels.keys.sorted().joined(separator: ", ")
+      found = .failure(
+        DeliveryRefusal(
+          .badURL, "nothing here delivers to the scheme of \(DispatchText.redacted(url)); there are: \(known)"))
+    }
+    // Who makes a new URL for every event must not fill the memory.
+    if targets.count >= 100_000 { targets.removeAll() }
+    targets[url] = found
+    return found
+  }
+
+  private func destination(_ target: DeliveryTarget) -> Destination {
+    if let known = destinations[target.url] { return known }
+    let server = servers[target.server] ?? DestinationServer(target.server)
+    servers[target.server] = server
+    let destination = Destination(target, server)
+    destinations[target.url] = destination
+    return destination
+  }
+
+  /// Puts a delivery into its destination's queue, or elsewhere where it has no business there.
+  func enqueue(_ job: DeliveryJob, _ now: Instant) {
+    guard let destination = job.destination else { return }
+    if let mark = mark(job, .disabled) {
+      return giveUp(job, .disabled, "the destination is disabled: \(mark.detail)", now)
+    }
+    if let mark = mark(job, .cancelled), job.record.timestamp <= mark.at {
+      return giveUp(job, .ruleGone, "cancelled: \(mark.detail)", now)
+    }
+    let wall = clock.wallMilliseconds()
+    if Duration.milliseconds(max(0, wall - job.firstAt)) > settings.retry.age {
+      return giveUp(job, .expired, "it is older than \(settings.retry.age.fractionalSeconds) s", now)
+    }
+    if job.attempts >= settings.retry.attempts {
+      return giveUp(job, .exhausted, "\(job.attempts) attempts have failed", now)
+    }
+    var isLongBlocked = mark(job, .paused) != nil
+    if case .open(let until) = destination.breaker.state, until - now > settings.retry.inMemory { isLongBlocked = true }
+    if destination.quietUntil - now > settings.retry.inMemory { isLongBlocked = true }
+    if isLongBlocked || destination.queueCount >= settings.queue {
+      return store(job, pause: nil, isSpill: true, now)
+    }
+    destination.concurrency = job.settings.concurrency
+    destination.setRate(job.settings.rate, at: now)
+    job.state = .queued
+    destination.append(job)
+    lineUp(destination)
+  }
+
+  func mark(_ job: DeliveryJob, _ kind: DispatchMark.Kind) -> DispatchMark? {
+    if marks.isEmpty { return nil }
+    if let mark = marks[.destination(job.destinationURL)]?[kind] { return mark }
+    if let url = job.destination?.target.url, let mark = marks[.destination(url)]?[kind] { return mark }
+    if let rule = job.rule, let mark = marks[.rule(rule)]?[kind] { return mark }
+    return nil
+  }
+
+  /// Puts a destination into the line of those that can start something.
+  func lineUp(_ destination: Destination) {
+    guard !destination.isInLine, destination.queueCount > 0 else { return }
+    destination.isInLine = true
+    line.append(destination)
+  }
+
+  // MARK: Marks
+
+  func lookAtMarks() {
+    let store = parts.store
+    let inbox = inbox
+    let log = log
+    Task {
+      do { inbox.setMarks(try await store.marks()) } catch {
+        log.debug("marks cannot be read: \(error)", at: "deduplication")
+      }
+    }
+  }
+
+  func replace(_ all: [DispatchMark], _ now: Instant) {
+    marks = [:]
+    for mark in all { marks[mark.subject, default: [:]][mark.kind] = mark }
+    if marks.isEmpty { return }
+    // What waits is looked at again by the new marks.
+    for destination in destinations.values where destination.queueCount > 0 {
+      let concerned = destination.remove { job in
+        mark(job, .disabled) != nil || mark(job, .cancelled) != nil || mark(job, .paused) != nil
+      }
+      for job in concerned { enqueue(job, now) }
+    }
+  }
+
+  /// The receiver has said that it is gone.
+  func disable(_ job: DeliveryJob, _ detail: String) {
+    let mark = DispatchMark(
+      .destination(job.destinationURL), .disabled, at: clock.wallMilliseconds(), detail: detail)
+    marks[mark.subject, default: [:]][mark.kind] = mark
+    log.warning(
+      "the destination is disabled: \(detail)", at: DispatchText.redacted(job.destinationURL),
+      remedy: "databus destinations enable lets deliveries go there again")
+    let store = parts.store
+    let clock = clock
+    Task {
+      // Until it is stored another process would go on, and ask the same receiver.
+      for _ in 0..<60 {
+        do {
+          try await store.set(mark)
+          return
+        } catch { try? await clock.sleep(for: .seconds(1)) }
+      }
+    }
+  }
+
+  // MARK: Now and then
+
+  /// Looks at what has been in memory for long: it keeps positions from moving, and is set aside in a retry stream.
+  func lookBack(_ now: Instant) {
+    var passed = 0
+    var underWay: [UInt64] = []
+    for number in arrivals {
+      if let job = jobs[number] {
+        guard now - job.acceptedAt > settings.retry.inMemory else { break }
+        if job.isActive { underWay.append(number) } else { setAside(job, now) }
+      }
+      passed += 1
+    }
+    arrivals.replaceSubrange(0..<passed, with: underWay)
+    forgetDestinations(now)
+    publish()
+  }
+
+  private func setAside(_ job: DeliveryJob, _ now: Instant) {
+    switch job.state {
+    case .queued:
+      _ = job.destination?.remove { $0 === job }
+      store(job, pause: nil, isSpill: true, now)
+    case .waiting:
+      store(job, pause: job.dueAt - now, isSpill: true, now)
+    case .claiming, .sending, .settling, .writing, .ended: break
+    }
+  }
+
+  private func forgetDestinations(_ now: Instant) {
+    guard destinations.count > 1000 else { return }
+    for (url, destination) in destinations where !destination.isInLine && destination.isForgettable(at: now) {
+      destinations[url] = nil
+    }
+    for (name, server) in servers where server.active == 0 && server.line.isEmpty {
+      if !destinations.values.contains(where: { $0.server === server }) { servers[name] = nil }
+    }
+  }
+
+  private func publish() {
+    parts.metrics.inMemory.set(Int64(jobs.count))
+    parts.metrics.underWay.set(Int64(slotsInUse))
+    parts.metrics.destinations.set(Int64(destinations.count))
+    parts.metrics.openBreakers.set(
+      Int64(destinations.values.reduce(0) { $0 + ($1.breaker.state == .closed ? 0 : 1) }))
+  }
+}

@@ -1,0 +1,326 @@
+import DatabusCore
+
+/// Attempts: who may begin one, the store's leave for it, and what follows from its end.
+extension DeliveryDesk {
+  /// A smaller lease than the attempt takes would let two go on at once.
+  static let leaseBeyondAttempt = Duration.seconds(5)
+
+  // MARK: Starting
+
+  /// Starts what can be started: one delivery of each destination in turn, so that none waits behind a busy one.
+  func startAttempts(_ now: Instant) {
+    guard !isDraining else { return }
+    // While the store is away nothing is asked for that would only wait.
+    guard asksAgainAt == nil || questions.count < settings.slots else { return }
+    while firstInLine < line.count, slotsInUse < settings.slots {
+      let destination = line[firstInLine]
+      firstInLine += 1
+      destination.isInLine = false
+      if start(destination, now) { lineUp(destination) }
+    }
+    if firstInLine == line.count {
+      line.removeAll(keepingCapacity: true)
+      firstInLine = 0
+    } else if firstInLine > 1024 {
+      line.removeFirst(firstInLine)
+      firstInLine = 0
+    }
+  }
+
+  /// Starts one delivery of a destination, where it can. True where another may follow at once.
+  private func start(_ destination: Destination, _ now: Instant) -> Bool {
+    guard destination.queueCount > 0, destination.active < destination.concurrency else { return false }
+    if destination.quietUntil > now {
+      wake(destination, at: destination.quietUntil)
+      return false
+    }
+    if destination.server.active >= settings.slotsPerServer {
+      if !destination.server.line.contains(where: { $0 === destination }) {
+        destination.server.line.append(destination)
+      }
+      return false
+    }
+    guard destination.breaker.permits(at: now) else {
+      if case .open(let until) = destination.breaker.state { wake(destination, at: until) }
+      return false
+    }
+    if let pause = destination.takeToken(at: now) {
+      wake(destination, at: now + pause)
+      return false
+    }
+    guard let job = destination.popFirst() else { return false }
+    if underWay[job.id] != nil {
+      // The same delivery twice: the second hears from the store what became of the first, once that is over.
+      destination.giveTokenBack()
+      job.state = .waiting
+      job.dueAt = now + settings.retry.inMemory
+      underWay[job.id]?.append(job)
+      return true
+    }
+    underWay[job.id] = []
+    job.isUnderWay = true
+    destination.active += 1
+    destination.server.active += 1
+    destination.breaker.begin()
+    slotsInUse += 1
+    job.state = .claiming
+    job.claim = random.next() | 1
+    startedAt[job.number] = now
+    questions.append((.claim(claim(job)), job))
+    return true
+  }
+
+  private func claim(_ job: DeliveryJob) -> DeduplicationRequest.Claim {
+    .init(
+      id: job.id, token: job.claim, lease: job.settings.timeout + DeliveryDesk.leaseBeyondAttempt,
+      retention: settings.openRetention, attempts: job.carried.attempts, replays: job.carried.replays)
+  }
+
+  private func wake(_ destination: Destination, at moment: Instant) {
+    if let planned = destination.wakesAt, planned <= moment { return }
+    destination.wakesAt = moment
+    timers.add(.destination(destination), at: moment)
+  }
+
+  /// The attempt is over, or never began.
+  private func release(_ job: DeliveryJob, _ now: Instant) {
+    guard let destination = job.destination else { return }
+    startedAt[job.number] = nil
+    destination.active -= 1
+    destination.server.active -= 1
+    slotsInUse -= 1
+    lineUp(destination)
+    if !destination.server.line.isEmpty, destination.server.active < settings.slotsPerServer {
+      let waiting = destination.server.line
+      destination.server.line = []
+      for other in waiting { lineUp(other) }
+    }
+  }
+
+  /// Nobody is at this id any more: who waited for that takes its turn.
+  private func leave(_ job: DeliveryJob, _ now: Instant) {
+    guard job.isUnderWay, let waiting = underWay.removeValue(forKey: job.id) else { return }
+    job.isUnderWay = false
+    for other in waiting where other.state == .waiting { enqueue(other, now) }
+  }
+
+  // MARK: The store
+
+  /// Asks the store everything that there is to ask, one call at a time: what comes meanwhile goes with the next one.
+  func ask(_ now: Instant) {
+    guard !isAsking, !questions.isEmpty else { return }
+    if let again = asksAgainAt, again > now { return }
+    isAsking = true
+    let asked = questions
+    questions = []
+    let store = parts.store
+    Task {
+      do {
+        let answers = try await store.process(asked.map(\.request))
+        self.take(asked, answers)
+      } catch {
+        self.storeFailed(asked, error)
+      }
+      self.isAsking = false
+      self.turn()
+    }
+  }
+
+  private func take(_ asked: [(request: DeduplicationRequest, job: DeliveryJob)], _ answers: [DeduplicationAnswer]) {
+    let now = clock.now()
+    if asksAgainAt != nil {
+      asksAgainAt = nil
+      storePause = .milliseconds(100)
+      inbox.setTrouble(nil, of: "deduplication")
+      log.info("the deduplication store answers again", at: "deduplication")
+    }
+    for (question, answer) in zip(asked, answers) {
+      switch question.request {
+      case .claim: claimed(question.job, answer, now)
+      case .settle(let settlement): settled(question.job, settlement, answer, now)
+      }
+    }
+  }
+
+  private func storeFailed(_ asked: [(request: DeduplicationRequest, job: DeliveryJob)], _ error: any Error) {
+    // The order stays: what was asked first is asked again first. The same token makes the same question harmless.
+    questions = asked + questions
+    let message = "\(error)"
+    if asksAgainAt == nil {
+      log.error(
+        message, at: "deduplication", remedy: "nothing is sent until it answers; it is tried again without limit")
+    }
+    inbox.setTrouble(message, of: "deduplication")
+    asksAgainAt = clock.now() + storePause
+    storePause = min(storePause * 2, .seconds(2))
+  }
+
+  private func claimed(_ job: DeliveryJob, _ answer: DeduplicationAnswer, _ now: Instant) {
+    switch answer {
+    case .granted(let attempts, let isOutcomeUnknown): granted(job, attempts, isOutcomeUnknown, now)
+    case .busy(let rest), .wait(let rest):
+      unstart(job, now)
+      job.claim = 0
+      leave(job, now)
+      if isDraining || retired.contains(job.record.partition) { return drop(job) }
+      wait(job, for: max(rest, .milliseconds(1)), now)
+    case .done, .stale:
+      unstart(job, now)
+      leave(job, now)
+      if answer == .done { note(job, .duplicate, "it has arrived before") }
+      parts.metrics.duplicates.add(1)
+      end(job)
+    case .dead:
+      unstart(job, now)
+      leave(job, now)
+      parts.metrics.duplicates.add(1)
+      end(job)
+    case .settled, .refused:
+      // No answer to a claim: the store is not what it says.
+      unstart(job, now)
+      leave(job, now)
+      log.error("the deduplication store answers a claim with a settlement", at: "deduplication", remedy: "report this")
+      wait(job, for: .seconds(1), now)
+    }
+  }
+
+  private func granted(_ job: DeliveryJob, _ attempts: Int, _ isOutcomeUnknown: Bool, _ now: Instant) {
+    job.attempts = max(attempts, job.carried.attempts)
+    func giveUp(_ reason: DispatchReason, _ detail: String) {
+      unstart(job, now)
+      leave(job, now)
+      self.giveUp(job, reason, detail, now, isClaimed: true)
+    }
+    if settings.mode == .atMostOnce, isOutcomeUnknown {
+      return giveUp(.ambiguous, "an earlier attempt may have arrived, and it is to be sent at most once")
+    }
+    if job.attempts >= settings.retry.attempts {
+      return giveUp(.exhausted, "\(job.attempts) attempts have failed")
+    }
+    // The lease runs since the claim was sent; so does the attempt.
+    let timeout = job.settings.timeout - (now - (startedAt[job.number] ?? now))
+    if isDraining || timeout <= .zero || retired.contains(job.record.partition) {
+      unstart(job, now)
+      job.state = .settling
+      settle(job, .waiting(.zero))
+      return
+    }
+    guard let destination = job.destination, let value = job.record.value else { return }
+    job.state = .sending
+    job.attempts += 1
+    let scheme = destination.target.url.prefix { $0 != ":" }
+    outgoing[String(scheme), default: []].append(
+      DeliveryAttempt(
+        number: job.number, target: destination.target, id: job.webhookID, attempts: job.attempts - 1, value: value,
+        payload: job.payload, rule: job.rule, settings: job.settings, timeout: timeout))
+  }
+
+  /// An attempt that was about to begin does not.
+  private func unstart(_ job: DeliveryJob, _ now: Instant) {
+    job.destination?.breaker.cancel()
+    job.destination?.giveTokenBack()
+    release(job, now)
+  }
+
+  private func settle(_ job: DeliveryJob, _ state: DeduplicationRequest.Settlement.State) {
+    let retention =
+      switch state {
+      case .done, .dead: settings.memory
+      case .waiting, .stored: settings.openRetention
+      }
+    questions.append(
+      (.settle(.init(id: job.id, token: job.claim, state: state, attempts: job.attempts, retention: retention)), job))
+  }
+
+  private func settled(
+    _ job: DeliveryJob, _ settlement: DeduplicationRequest.Settlement, _ answer: DeduplicationAnswer, _ now: Instant
+  ) {
+    leave(job, now)
+    switch settlement.state {
+    case .done, .dead, .stored: end(job)
+    case .waiting(let pause):
+      if isDraining || retired.contains(job.record.partition) { return drop(job) }
+      // Where another attempt owns it now, the next claim tells what became of that.
+      wait(job, for: answer == .settled ? pause : max(pause, .seconds(1)), now)
+    }
+  }
+
+  // MARK: Waiting
+
+  func wait(_ job: DeliveryJob, for pause: Duration, _ now: Instant) {
+    job.state = .waiting
+    job.dueAt = now + pause
+    timers.add(.job(job.number), at: job.dueAt)
+  }
+
+  func wake(_ number: UInt64, _ now: Instant) {
+    guard let job = jobs[number], job.state == .waiting, job.dueAt <= now else { return }
+    enqueue(job, now)
+  }
+
+  // MARK: Outcomes
+
+  func end(_ outcome: AttemptOutcome, _ now: Instant) {
+    guard let job = jobs[outcome.number], job.state == .sending, let destination = job.destination else { return }
+    job.lastOutcome = outcome
+    release(job, now)
+    let isFault = if case .retry(let isFault, _) = outcome.verdict { isFault } else { false }
+    destination.breaker.end(isFault: isFault, at: now, settings.breaker)
+    parts.metrics.attempt(destination.target.label, outcome)
+    switch outcome.verdict {
+    case .delivered:
+      note(job, .delivered, outcome.detail)
+      job.state = .settling
+      settle(job, .done)
+    case .rejected(let reason, let endsDestination):
+      if endsDestination { disable(job, outcome.detail) }
+      giveUp(job, reason, outcome.detail, now, isClaimed: true)
+    case .retry(let isFault, let after):
+      note(job, .failed, outcome.detail)
+      if let after {
+        destination.quietUntil = max(destination.quietUntil, now + min(after, settings.retry.retryAfterCap))
+      }
+      if !isFault { destination.emptyBucket(at: now) }
+      retry(job, asked: after, now)
+    }
+  }
+
+  private func retry(_ job: DeliveryJob, asked: Duration?, _ now: Instant) {
+    let policy = settings.retry
+    if job.attempts >= policy.attempts {
+      return giveUp(job, .exhausted, "\(job.attempts) attempts have failed", now, isClaimed: true)
+    }
+    let pause = policy.pause(after: job.attempts, asked: asked, random: random.fraction())
+    let age = Duration.milliseconds(max(0, clock.wallMilliseconds() - job.firstAt))
+    if age + pause > policy.age {
+      return giveUp(
+        job, .expired, "the next attempt would come after it is \(policy.age.fractionalSeconds) s old", now,
+        isClaimed: true)
+    }
+    if pause <= policy.inMemory {
+      job.state = .settling
+      settle(job, .waiting(pause))
+    } else {
+      store(job, pause: pause, isSpill: false, now, isClaimed: true)
+    }
+  }
+
+  /// Hands the attempts of this turn to their channels.
+  func sendOut() {
+    for (scheme, list) in outgoing where !list.isEmpty { parts.channels[scheme]?.start(list, inbox) }
+    outgoing.removeAll(keepingCapacity: true)
+    for (stream, list) in copies where !list.isEmpty { parts.copies.write(list, to: stream) }
+    copies.removeAll(keepingCapacity: true)
+  }
+
+  func note(_ job: DeliveryJob, _ happening: DeliveryNote.Happening, _ detail: String) {
+    guard let observer = parts.observer else { return }
+    observer.note([
+      DeliveryNote(
+        id: job.webhookID, happening: happening, at: clock.wallMilliseconds(), attempts: job.attempts,
+        destination: DispatchText.redacted(job.destinationURL), rule: job.rule, event: job.event,
+        result: job.carried.origin ?? job.record.locator, status: job.lastOutcome?.status, detail: detail,
+        duration: job.lastOutcome?.duration ?? .zero)
+    ])
+  }
+}

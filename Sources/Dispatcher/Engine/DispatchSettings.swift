@@ -1,0 +1,66 @@
+import DatabusCore
+
+/// What a dispatcher goes by.
+public struct DispatchSettings: Sendable {
+  public enum Mode: String, Sendable, Hashable, CaseIterable {
+    /// Sent again where nobody knows whether it arrived.
+    case atLeastOnce = "at-least-once"
+    /// Never sent again then: it becomes a dead letter.
+    case atMostOnce = "at-most-once"
+  }
+
+  public var mode = Mode.atLeastOnce
+  /// How destinations are delivered to that no pattern names.
+  public var delivery = DeliverySettings()
+  /// Exceptions by destination: the first pattern that fits counts.
+  public var destinations: [(pattern: DestinationPattern, settings: DeliverySettings)] = []
+  /// Deliveries that wait for one destination, at most.
+  public var queue = 1000
+  /// Attempts at a time, of all destinations.
+  public var slots = 1024
+  /// Deliveries in memory, at most.
+  public var maximumInFlight = 131_072
+  /// Their bytes.
+  public var maximumInFlightBytes = 128 << 20
+  public var retry = RetryPolicy()
+  public var breaker = BreakerPolicy()
+  /// How long it is remembered that a delivery has arrived.
+  public var memory = Duration.seconds(24 * 3600)
+
+  /// The results streams that are read.
+  public var results: [StreamReference] = []
+
+  public init() {}
+
+  /// The results stream that a record belongs to which stands in it or in one of its retry streams.
+  func resultsStream(of stream: String) -> String {
+    for reference in results {
+      if reference.stream == stream { return stream }
+      let belongs = retry.tiers.indices.contains { retry.stream(of: reference.stream, tier: $0) == stream }
+      if belongs { return reference.stream }
+    }
+    return stream
+  }
+
+  /// What the configuration says for a destination.
+  public func settings(for url: String) -> DeliverySettings {
+    destinations.first { $0.pattern.matches(url) }?.settings ?? delivery
+  }
+
+  /// No server gets more than this of all attempts.
+  var slotsPerServer: Int { max(1, slots / 4) }
+
+  /// How long the store remembers what is not over yet: longer than it can take to come back from a retry stream.
+  var openRetention: Duration { retry.age + (retry.tiers.last ?? .zero) + .seconds(3600) }
+}
+
+/// A destination's URL, or the beginning of URLs: `https://example.com/hooks/*`.
+public struct DestinationPattern: Sendable, Hashable {
+  public let text: String
+
+  public init(_ text: String) { self.text = text }
+
+  public func matches(_ url: String) -> Bool {
+    text.utf8.last == UInt8(ascii: "*") ? url.utf8.starts(with: text.utf8.dropLast()) : url == text
+  }
+}
