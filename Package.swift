@@ -171,7 +171,7 @@ let package = Package(
       dependencies: ["RedisState", "RedisClient", "RedisServerFixture", "DatabusTestKit"], swiftSettings: swift),
     .testTarget(
       name: "SQLiteDeduplicationTests",
-      dependencies: ["SQLiteDeduplication", "MemoryTransport", "DatabusTestKit"], swiftSettings: swift),
+      dependencies: ["SQLiteDeduplication", "SQLiteClient", "MemoryTransport", "DatabusTestKit"], swiftSettings: swift),
     .testTarget(
       name: "RedisDeduplicationTests",
       dependencies: ["RedisDeduplication", "RedisClient", "RedisServerFixture", "DatabusTestKit"], swiftSettings: swift),

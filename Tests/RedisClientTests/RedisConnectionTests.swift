@@ -107,6 +107,37 @@ import Testing
     #expect(try server.cli("INFO", "commandstats").contains("cmdstat_script|load:calls=2"))
   }
 
+  @Test func aPipelineSaysWhatItsCommandsSay() async throws {
+    let server = try await RedisServer()
+    let redis = try connection(server.url)
+    let join = RedisScript("return KEYS[1] .. '|' .. table.concat(ARGV, '|')")
+    var pipeline = RedisPipeline()
+    #expect(try redis.send(pipeline) == [])
+    // Filled twice: nothing of the first time is left.
+    for round in 1...2 {
+      pipeline.removeAll()
+      for number in [0, 9, 10, 12_345, -1, -10, .min, .max] {
+        pipeline.begin("ECHO", arguments: 1)
+        pipeline.append(number)
+      }
+      pipeline.begin(join, keys: 1, arguments: 3)
+      pipeline.append(Array("key:".utf8), words: (0x4142_4344_4546_4748, 0x6162_6364_6566_6768))
+      pipeline.append(word: 0x3031_3233_3435_3637)
+      pipeline.append("")
+      pipeline.append(round)
+      pipeline.append(RedisCommand(join, keys: ["k"]))
+      pipeline.append(RedisCommand("ECHO", "end"))
+      #expect(pipeline.count == 11)
+      try server.cli("SCRIPT", "FLUSH")
+      #expect(
+        try redis.send(pipeline).map(\.text) == [
+          "0", "9", "10", "12345", "-1", "-10", "\(Int.min)", "\(Int.max)", "key:ABCDEFGHabcdefgh|01234567||\(round)",
+          "k|",
+          "end",
+        ])
+    }
+  }
+
   @Test func theDatabaseOfTheURLIsUsed() async throws {
     let server = try await RedisServer()
     let redis = try connection(server.url + "?db=3")

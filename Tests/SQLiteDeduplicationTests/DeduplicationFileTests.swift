@@ -1,6 +1,7 @@
 import DatabusCore
 import Dispatcher
 import Foundation
+import SQLiteClient
 import Testing
 
 @testable import SQLiteDeduplication
@@ -202,8 +203,28 @@ extension SQLiteDeduplication {
     await store.close()
   }
 
+  @Test func anIdleStoreThatCannotForgetSaysSo() async throws {
+    let log = LogLines()
+    let store = try await folder.open(busyTimeout: .milliseconds(1), log: log.logger)
+    let clock = folder.clock
+    _ = try await store.process((0..<100).map { claim(id($0), 1, lease: .seconds(1), retention: .seconds(1)) })
+    let other = try SQLiteConnection(path: folder.path, access: .readWrite)
+    try other.beginWriting()
+    for _ in 0..<4 {
+      await clock.waitForSleepers()
+      clock.advance(by: .seconds(1))
+    }
+    await clock.waitForSleepers()
+    #expect(log.all.contains { $0.what.contains("cannot be removed") && $0.place == folder.path })
+    other.rollback()
+    clock.advance(by: .seconds(1))
+    await clock.waitForSleepers()
+    #expect(try folder.rows() == 0)
+    await store.close()
+  }
+
   @Test func aFileLockedByAnotherProgramIsUnavailable() async throws {
-    let store = try await folder.open()
+    let store = try await folder.open(busyTimeout: .milliseconds(100))
     let other = Process()
     let (input, output) = (Pipe(), Pipe())
     other.executableURL = URL(fileURLWithPath: "/usr/bin/env")

@@ -3,6 +3,7 @@ import Dispatcher
 import Foundation
 import MemoryTransport
 import SQLiteDeduplication
+import Synchronization
 import Testing
 
 /// Real files in a folder that is removed.
@@ -18,9 +19,10 @@ final class DeduplicationFolder: Sendable {
 
   var path: String { url.appendingPathComponent("dedup.db").path }
 
-  func open(_ access: SQLiteDeduplication.Access = .dispatcher, log: Logger = .off) async throws -> SQLiteDeduplication
-  {
-    try await SQLiteDeduplication(path: path, access: access, clock: clock, log: log)
+  func open(
+    _ access: SQLiteDeduplication.Access = .dispatcher, busyTimeout: Duration = .seconds(5), log: Logger = .off
+  ) async throws -> SQLiteDeduplication {
+    try await SQLiteDeduplication(path: path, access: access, busyTimeout: busyTimeout, clock: clock, log: log)
   }
 
   /// What a killed process leaves: the database and its write-ahead log as they are, and a lock that the system took away.
@@ -89,4 +91,11 @@ let granted = DeduplicationAnswer.granted(attempts: 0, isOutcomeUnknown: false)
 
 extension DeduplicationStore {
   func answer(_ request: DeduplicationRequest) async throws -> DeduplicationAnswer { try await process([request])[0] }
+}
+
+final class LogLines: LogSink {
+  private let lines = Mutex<[LogLine]>([])
+  func write(_ line: LogLine) { lines.withLock { $0.append(line) } }
+  var all: [LogLine] { lines.withLock { $0 } }
+  var logger: Logger { Logger(part: "dedup", sink: self) }
 }

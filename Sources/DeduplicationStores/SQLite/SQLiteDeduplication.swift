@@ -22,6 +22,7 @@ public actor SQLiteDeduplication: DeduplicationStore {
 
   private let path: String
   private let access: Access
+  private let busyTimeout: Duration
   private let clock: any EngineClock
   private let log: Logger
   private let worker = WorkerThread(name: "sqlite-dedup")
@@ -40,20 +41,24 @@ public actor SQLiteDeduplication: DeduplicationStore {
   static let sweepInterval = Duration.seconds(1)
   /// How many rows an idle store looks at in one interval.
   static let idleSweep = 4096
-  /// How many rows a call looks at: for each request that may add a row so many, and some. What has expired is then a small part of the file.
-  static func sweepRows(_ requests: Int) -> Int { min(64 + 4 * requests, 16_384) }
+  /// How many rows a call looks at. A delivery takes two requests, so four rows are looked at for each that is added: what has expired
+  /// then makes up about an eighth of the file.
+  static func sweepRows(_ requests: Int) -> Int { min(64 + 2 * requests, 16_384) }
 
   /// - Parameters:
   ///   - path: made, with mode 0600, where it does not exist and `access` is `dispatcher`; `<path>.lock` stands beside it.
+  ///   - busyTimeout: how long a call waits for another process that writes.
   ///   - clock: the wall clock of leases, and the pace at which an idle store forgets.
   ///   - log: is told where an idle store cannot forget.
   /// - Throws: `DeduplicationError.unusable` where the file is damaged, of a newer schema, or has another dispatcher; `unavailable` where
   ///   the disk is full or the file locked.
   public init(
-    path: String, access: Access = .dispatcher, clock: any EngineClock = SystemClock(), log: Logger = .off
+    path: String, access: Access = .dispatcher, busyTimeout: Duration = .seconds(5),
+    clock: any EngineClock = SystemClock(), log: Logger = .off
   ) async throws {
     self.path = path
     self.access = access
+    self.busyTimeout = busyTimeout
     self.clock = clock
     self.log = log
     do {
@@ -82,7 +87,7 @@ public actor SQLiteDeduplication: DeduplicationStore {
         "one dispatcher uses a deduplication file. End that process, give this dispatcher a file of its own, or share "
         + "deduplication in Redis.")
     try SQLiteInspection.refuseLostFile(path, lastID: lock.lastID, content: "the deliveries")
-    let connection = try SQLiteConnection(path: path, access: .create)
+    let connection = try SQLiteConnection(path: path, access: .create, busyTimeout: busyTimeout)
     // The owner is asked first: nothing of a file that is not ours is changed.
     try SQLiteSchema.deduplication.check(connection)
     try SQLiteInspection.check(connection)
@@ -107,7 +112,8 @@ public actor SQLiteDeduplication: DeduplicationStore {
   }
 
   private func openBeside() throws {
-    let connection = try SQLiteConnection(path: path, access: access == .marks ? .readWrite : .readOnly)
+    let connection = try SQLiteConnection(
+      path: path, access: access == .marks ? .readWrite : .readOnly, busyTimeout: busyTimeout)
     let version = try SQLiteSchema.deduplication.check(connection)
     if version == 0 {
       throw DeduplicationError.unavailable(

@@ -3,11 +3,16 @@ import DatabusCore
 /// Remembers what became of each delivery, so that one that comes twice is sent once.
 ///
 /// A delivery is in one of five states, under its id: *claimed* (somebody sends it now), *waiting* (for its next attempt, in the memory of
-/// whoever claimed it), *stored* (a retry stream holds a copy with its number of attempts), *done*, *dead*. All methods throw
-/// `DeduplicationError`; a store that is away is never an answer.
+/// whoever claimed it), *stored* (a retry stream holds a copy with its number of attempts), *done*, *dead*. What was forgotten (`retention`) was
+/// never there. All methods throw `DeduplicationError`; a store that is away is never an answer.
+///
+/// `RememberedDelivery` has the rules, `DeduplicationSuite` of DatabusTestKit tries them on a store.
 public protocol DeduplicationStore: Sendable {
-  /// Answers all requests, in their order; those of one call may take one round trip. Requests of one id in the same call take effect in
-  /// their order.
+  /// Answers all requests, in their order; those of one call take one round trip, or one transaction. Requests of one id in the same call
+  /// take effect in their order.
+  ///
+  /// Where it throws `unavailable`, any of them may have taken effect: the same requests again, with the same tokens, have the answers that
+  /// were lost.
   func process(_ requests: [DeduplicationRequest]) async throws -> [DeduplicationAnswer]
 
   /// The marks of destinations and rules that operators or receivers have set, in no order.
@@ -20,6 +25,7 @@ public protocol DeduplicationStore: Sendable {
   /// What must be told at start: a store that forgets by itself (an eviction policy, no persistence). A sentence for people each.
   func risks() async throws -> [String]
 
+  /// Calls that come later throw `unusable`.
   func close() async
 }
 
@@ -47,7 +53,7 @@ public enum DeduplicationRequest: Sendable, Hashable {
     public var id: DeliveryID
     /// Names this attempt: random, and the same when the same attempt asks again because its answer was lost.
     public var token: UInt64
-    /// How long nobody else may claim.
+    /// How long nobody else may claim. Asking again prolongs it.
     public var lease: Duration
     /// How long the claim is remembered after that: a forgotten one would be granted to whoever comes.
     public var retention: Duration
@@ -68,7 +74,7 @@ public enum DeduplicationRequest: Sendable, Hashable {
     }
   }
 
-  /// The end of an attempt.
+  /// The end of an attempt. Its owner may settle again, the same way or another: what waited is stored. Only what is done stays so.
   public struct Settlement: Sendable, Hashable {
     public enum State: Sendable, Hashable {
       /// The next attempt comes after so long, by whoever claims then.
@@ -83,9 +89,9 @@ public enum DeduplicationRequest: Sendable, Hashable {
     /// The claim's.
     public var token: UInt64
     public var state: State
-    /// Attempts made so far.
+    /// Attempts made so far: a claim that came to no attempt (a full queue) is taken off again here.
     public var attempts: Int
-    /// How long it is remembered.
+    /// How long it is remembered; what waits, so long after it is due.
     public var retention: Duration
 
     public init(id: DeliveryID, token: UInt64, state: State, attempts: Int, retention: Duration) {
@@ -103,7 +109,7 @@ public enum DeduplicationAnswer: Sendable, Hashable {
   /// To a claim: make the attempt.
   ///
   /// - attempts: those made before, this one not counted: the larger of the stored number and the record's.
-  /// - isOutcomeUnknown: an earlier attempt was claimed and never settled: it may have arrived.
+  /// - isOutcomeUnknown: an earlier attempt was claimed and never settled: it may have arrived. It is one of `attempts`.
   case granted(attempts: Int, isOutcomeUnknown: Bool)
   /// To a claim: somebody sends it now; ask again after so long.
   case busy(Duration)
