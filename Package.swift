@@ -147,6 +147,9 @@ let package = Package(
       name: "FileTransportTests", dependencies: ["FileTransport", "MemoryState", "DatabusTestKit"],
       swiftSettings: swift),
     .testTarget(
+      name: "DispatcherTests",
+      dependencies: ["Dispatcher", "MemoryTransport", "MemoryState", "SQLiteDeduplication"], swiftSettings: swift),
+    .testTarget(
       name: "HTTPServerTests", dependencies: ["HTTPServer"], swiftSettings: swift),
     .testTarget(
       name: "SQLiteClientTests", dependencies: ["SQLiteClient"], swiftSettings: swift),

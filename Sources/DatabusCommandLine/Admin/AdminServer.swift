@@ -4,13 +4,17 @@ import HTTPServer
 /// The HTTP server for operators, where the configuration asks for one, and what its pages are made from.
 final class AdminServer: Sendable {
   let metrics = MetricRegistry()
-  let health = HealthBoard()
+  let health: HealthBoard
   private let server: HTTPServer?
 
   /// Starts to listen where the configuration has a section `admin`.
   ///
+  /// - Parameter parts: who tells of his health.
   /// - Throws: `CommandFailure` where the address cannot be listened on.
-  init(_ configuration: DatabusConfiguration, _ log: Logger) throws(CommandFailure) {
+  init(
+    _ configuration: DatabusConfiguration, _ log: Logger, parts: [String] = [HealthBoard.pipeline]
+  ) throws(CommandFailure) {
+    health = HealthBoard(parts: parts)
     let clock = SystemClock()
     metrics.gauge(
       "databus_build_info", "1; the label says which release runs.", [MetricLabel("version", DatabusCommand.version)]

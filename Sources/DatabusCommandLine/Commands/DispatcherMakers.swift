@@ -1,28 +1,34 @@
 import DatabusCore
 import Dispatcher
+import HTTPClient
+import HTTPDelivery
+import RedisDeduplication
+import SQLiteDeduplication
 
 /// How the built-in channel and stores of the dispatcher are made of their settings.
-///
-/// To be wired to HTTPDelivery, RedisDeduplication and SQLiteDeduplication: no other place makes them.
 enum DispatcherMakers {
   @Sendable
   static func httpChannel(
     _ settings: ConfigurationObject, _ context: DeliveryChannelContext
   ) async throws -> any DeliveryChannel {
-    throw DeduplicationError.unusable("this build has no channel \"http\"")
+    throw DeduplicationError.unusable("not yet")
   }
 
   @Sendable
   static func redisDeduplication(
     _ settings: ConfigurationObject, _ context: DeduplicationStoreContext
   ) async throws -> any DeduplicationStore {
-    throw DeduplicationError.unusable("this build has no deduplication in Redis")
+    let connection = try BuiltInComponents.redisConnection(settings)
+    return try await RedisDeduplication(
+      RedisDeduplication.Options(connection, replicas: settings.integer("replicas")), pipeline: context.pipeline)
   }
 
   @Sendable
   static func sqliteDeduplication(
     _ settings: ConfigurationObject, _ context: DeduplicationStoreContext
   ) async throws -> any DeduplicationStore {
-    throw DeduplicationError.unusable("this build has no deduplication in SQLite")
+    try await SQLiteDeduplication(
+      path: settings.string("path"), access: context.access == .pipeline ? .dispatcher : .marks, clock: context.clock,
+      log: context.logger)
   }
 }

@@ -20,7 +20,8 @@ extension DatabusCommand {
       .init("source <(databus completion bash)", "Complete subcommands and options in this shell."),
     ],
     subcommands: [
-      run, route, rules, events, tail, topics, status, positions, state, validate, schema, reference, completion, help,
+      run, dispatch, route, rules, events, tail, topics, status, positions, state, validate, schema, reference,
+      completion, help,
       versionCommand,
     ])
 }

@@ -1,4 +1,5 @@
 import DatabusCore
+import Dispatcher
 
 #if canImport(Glibc)
   import Glibc
@@ -29,6 +30,7 @@ extension DatabusCommand {
       .config,
       .flag("until-idle", "End when everything that is there has been routed and checkpointed"),
       .flag("one-by-one", "Read and checkpoint one record at a time: finds one that ends the process"),
+      .flag("with-dispatcher", "Deliver the results too: the section \"dispatcher\" says how"),
       .flag("fail-fast", "End with exit code 1 where a transport is away at start"),
       .value("workers", "N", kind: .integer(1...1024), "Threads that route; without it one for each core"),
       .value("drain", "TIME", kind: .duration, "How long to go on sending after a signal (20s)"), .logLevel,
@@ -37,23 +39,36 @@ extension DatabusCommand {
     let configuration = try context.configuration(arguments)
     let log = context.logger(arguments, part: "databus")
     let failsFast = arguments.flag("fail-fast")
-    let admin = try AdminServer(configuration, log)
+    let withDispatcher = arguments.flag("with-dispatcher")
+    let section = withDispatcher ? try DispatcherConfiguration.required(configuration, context) : nil
+    let admin = try AdminServer(
+      configuration, log, parts: [HealthBoard.pipeline] + (withDispatcher ? [HealthBoard.dispatcher] : []))
     let opening = Task {
-      try await openPipeline(configuration, context.registry, log, admin.health, failsFast: failsFast)
-    }
-    let pipelineOnSignal = PipelineStop()
-    let interruption = Task {
-      for await signal in context.signals.stream {
-        log.info("\(signal == SIGINT ? "SIGINT" : "SIGTERM"): draining", remedy: "a second signal ends at once")
-        opening.cancel()
-        await pipelineOnSignal.stop()
+      try await Opening.retrying(HealthBoard.pipeline, log, admin.health, failsFast: failsFast) {
+        let access = try await PipelineAccess(configuration, context.registry, for: .pipeline, log: log)
+        var transports: [String: any Transport] = [:]
+        do {
+          transports = try await access.transports(access.pipelineTransports.union(section?.transports ?? []))
+          var opened: OpenedDispatcher?
+          if let section {
+            opened = try await OpenedDispatcher(
+              section, access, context.dispatcher, transports: transports, metrics: admin.metrics,
+              health: admin.health, options: .init(failsFast: failsFast, drain: arguments.duration("drain")))
+          }
+          return (access, transports, opened)
+        } catch {
+          for transport in transports.values { await transport.close() }
+          await access.close()
+          throw error
+        }
       }
     }
+    let stops = StopOnSignal()
+    let interruption = stops.watch(context, log) { opening.cancel() }
     defer { interruption.cancel() }
-    let access: PipelineAccess
-    let transports: [String: any Transport]
+    let (access, transports, opened): (PipelineAccess, [String: any Transport], OpenedDispatcher?)
     do {
-      (access, transports) = try await opening.value
+      (access, transports, opened) = try await opening.value
     } catch {
       await admin.stop()
       if error is CancellationError { return .done }
@@ -71,14 +86,21 @@ extension DatabusCommand {
       log.info("one record is read at a time, and checkpointed before the next: this is slow")
     }
     let pipeline = Pipeline(parts)
-    await pipelineOnSignal.set(pipeline)
+    await stops.add { pipeline.stop() }
     log.info(
       "the pipeline \"\(configuration.pipeline.name)\" starts", at: configuration.pipeline.events.stream.stream,
       [LogField("pid", Int(getpid())), LogField("state", configuration.state.type)])
     var failure: (any Error)?
-    do { try await pipeline.run() } catch { failure = error }
+    do {
+      if let opened {
+        try await runBoth(pipeline, opened.dispatcher, stops)
+      } else {
+        try await pipeline.run()
+      }
+    } catch { failure = error }
     let counts = await pipeline.presence().counts
     for transport in transports.values { await transport.close() }
+    await opened?.close()
     await access.close()
     await admin.stop()
     if let failure { throw failure }
@@ -86,52 +108,22 @@ extension DatabusCommand {
     return .done
   }
 
-  /// Opens state and transports, and tries again while one is away.
-  private static func openPipeline(
-    _ configuration: DatabusConfiguration, _ registry: ComponentRegistry, _ log: Logger, _ health: HealthBoard,
-    failsFast: Bool
-  ) async throws -> (PipelineAccess, [String: any Transport]) {
-    var pause = Duration.milliseconds(100)
-    var told = ""
-    func wait(_ message: String) async throws {
-      health.tell(Health(reasons: [.init(part: "start", message: message)]), at: SystemClock().now())
-      if message != told {
-        log.error(message, at: "start", remedy: "it is tried again without limit")
-        told = message
-      }
-      try await SystemClock().sleep(for: pause)
-      pause = min(pause * 2, .seconds(5))
-    }
-    while true {
-      do {
-        let access = try await PipelineAccess(configuration, registry, for: .pipeline, log: log)
-        do {
-          return (access, try await access.transports(access.pipelineTransports))
-        } catch {
-          await access.close()
-          throw error
-        }
-      } catch let error as TransportError where error.class == .transport && !failsFast {
-        try await wait(error.message)
-      } catch StateError.unavailable(let reason) where !failsFast {
-        try await wait(reason)
+  /// Routes and delivers until both have ended. Where one fails, the other ends too: half of it is no service.
+  private static func runBoth(
+    _ pipeline: Pipeline, _ dispatcher: ResultDispatcher, _ stops: StopOnSignal
+  ) async throws {
+    await stops.add { dispatcher.stop() }
+    let delivering = Task {
+      do { try await dispatcher.run() } catch {
+        pipeline.stop()
+        throw error
       }
     }
-  }
-}
-
-/// Stops a pipeline that may not be there yet.
-private actor PipelineStop {
-  private var pipeline: Pipeline?
-  private var isStopped = false
-
-  func set(_ pipeline: Pipeline) {
-    self.pipeline = pipeline
-    if isStopped { pipeline.stop() }
-  }
-
-  func stop() {
-    isStopped = true
-    pipeline?.stop()
+    let routing: Result<Void, any Error>
+    do { routing = .success(try await pipeline.run()) } catch { routing = .failure(error) }
+    // At a signal it was stopped already; a router that has routed everything leaves it to deliver that.
+    if case .failure = routing { dispatcher.stop() } else { dispatcher.stopWhenIdle() }
+    try await delivering.value
+    try routing.get()
   }
 }

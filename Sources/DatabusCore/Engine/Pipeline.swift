@@ -66,6 +66,16 @@ public actor Pipeline {
       self.drainTime = drainTime
     }
 
+    /// What tells the series of a pipeline that relays from those of a router in the same process.
+    var metricLabels: [MetricLabel] {
+      if case .relay = work { [MetricLabel("part", HealthBoard.dispatcher)] } else { [] }
+    }
+
+    /// Under what the pipeline tells of itself.
+    var healthPart: String {
+      if case .relay = work { HealthBoard.dispatcher } else { HealthBoard.pipeline }
+    }
+
     /// The streams that records go to, beside the dead letters.
     var resultStreams: [String] {
       switch work {
@@ -157,6 +167,7 @@ public actor Pipeline {
   let queue = WorkQueue()
   let resequencer: Resequencer
   let stopping = StopFlag()
+  private let finishing = StopFlag()
   let checkpointSignal = Signal()
 
   var source: (any EventSource)?
@@ -203,7 +214,7 @@ public actor Pipeline {
     log = parts.log
     clock = parts.clock
     let streams = parts.resultStreams
-    metrics = PipelineMetrics(parts.metrics)
+    metrics = PipelineMetrics(parts.metrics, labels: parts.metricLabels)
     progress = Progress(outputs: streams.count, latencies: metrics.latencies(parts.clock))
     resequencer = Resequencer(signal: progress.failed)
     guard case .route = parts.work else { return }
@@ -220,6 +231,14 @@ public actor Pipeline {
     checkpointSignal.notify()
     tableChanged.notify()
   }
+
+  /// Asks `run` to return once every partition is at its end and everything has ended, as `Parts.stopsWhenIdle` does from the start.
+  public nonisolated func stopWhenIdle() {
+    finishing.raise()
+    progress.changed.notify()
+  }
+
+  var stopsWhenIdle: Bool { parts.stopsWhenIdle || finishing.isRaised }
 
   var isStopping: Bool { stopping.isRaised || fatal != nil }
 

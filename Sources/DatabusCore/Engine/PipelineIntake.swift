@@ -217,7 +217,7 @@ extension Pipeline {
   /// Whether a run that stops when idle, or whose events are over for good, is done: every partition at its end, all slots
   /// closed, the checkpoint applied.
   private func isIdle() async -> Bool {
-    guard parts.stopsWhenIdle || isSourceAtEnd else { return false }
+    guard stopsWhenIdle || isSourceAtEnd else { return false }
     lookAtSinks()
     guard batchesInRouting == 0, let source else { return false }
     if let failure = parkedForAnOperator() {

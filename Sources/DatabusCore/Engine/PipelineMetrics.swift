@@ -4,15 +4,18 @@
 /// the path of an event costs nothing more. The latencies are noted when a batch is done.
 final class PipelineMetrics: Sendable {
   private let registry: MetricRegistry
+  /// What tells its series from those of another pipeline in the same process.
+  private let labels: [MetricLabel]
   let checkpointTime: Histogram
   let stateMissing: Counter
 
-  init(_ registry: MetricRegistry) {
+  init(_ registry: MetricRegistry, labels: [MetricLabel] = []) {
     self.registry = registry
+    self.labels = labels
     checkpointTime = registry.histogram(
-      "databus_checkpoint_duration_seconds", "Time to write one partition's checkpoint to the state.")
+      "databus_checkpoint_duration_seconds", "Time to write one partition's checkpoint to the state.", labels)
     stateMissing = registry.counter(
-      "databus_state_missing_total", "Partitions found with a commit and without state.")
+      "databus_state_missing_total", "Partitions found with a commit and without state.", labels)
     // A series that begins at 0 shows its first increase.
     for reason in DeadLetterReason.allCases { _ = deadLetters(reason) }
     publish(PipelineCounts())
@@ -20,7 +23,8 @@ final class PipelineMetrics: Sendable {
 
   func deadLetters(_ reason: DeadLetterReason) -> Counter {
     registry.counter(
-      "databus_dead_letters_total", "Records set aside, by reason.", [MetricLabel("reason", reason.rawValue)])
+      "databus_dead_letters_total", "Records set aside, by reason.",
+      labels + [MetricLabel("reason", reason.rawValue)])
   }
 
   /// Makes what notes the latencies.
@@ -29,18 +33,18 @@ final class PipelineMetrics: Sendable {
       clock: clock,
       sinceRead: registry.histogram(
         "databus_processing_latency_seconds",
-        "From the reading of an event to the confirmation of everything that came of it.",
+        "From the reading of an event to the confirmation of everything that came of it.", labels,
         make: Histogram.secondsOfMany),
       sinceRecord: registry.histogram(
         "databus_event_latency_seconds",
-        "From an event's record timestamp to the confirmation of everything that came of it.", make: Histogram.ages))
+        "From an event's record timestamp to the confirmation of everything that came of it.", labels, make: Histogram.ages))
   }
 
   // MARK: Once a second
 
   func publish(_ counts: PipelineCounts) {
     func counter(_ name: String, _ summary: String, _ value: Int) {
-      registry.counter(name, summary).raise(to: UInt64(max(0, value)))
+      registry.counter(name, summary, labels).raise(to: UInt64(max(0, value)))
     }
     counter("databus_events_total", "Events read.", counts.events)
     counter("databus_events_filtered_total", "Events that no rule matched.", counts.filtered)
@@ -67,13 +71,13 @@ final class PipelineMetrics: Sendable {
     for status in PartitionObservation.Status.allCases {
       registry.gauge(
         "databus_partitions", "Partitions of the events stream that this process owns, by what they do.",
-        [MetricLabel("status", status.rawValue)]
+        labels + [MetricLabel("status", status.rawValue)]
       ).set(Int64(assignments[status] ?? 0))
     }
   }
 
   func publish(_ observation: PartitionObservation) {
-    let labels = PipelineMetrics.labels(observation.partition)
+    let labels = self.labels(of: observation.partition)
     func gauge(_ name: String, _ summary: String, _ value: some BinaryInteger) {
       registry.gauge(name, summary, labels).set(Int64(clamping: value))
     }
@@ -93,7 +97,7 @@ final class PipelineMetrics: Sendable {
   }
 
   func publish(rulesPartition partition: PartitionID, position: UInt64, end: UInt64?) {
-    let labels = PipelineMetrics.labels(partition)
+    let labels = self.labels(of: partition)
     registry.gauge("databus_rules_position", "How far the rules stream has been read.", labels).set(
       Int64(clamping: position))
     if let end {
@@ -105,7 +109,7 @@ final class PipelineMetrics: Sendable {
 
   /// Removes the series of partitions that this process does not own any more.
   func forget(_ partition: PartitionID) {
-    let labels = PipelineMetrics.labels(partition)
+    let labels = self.labels(of: partition)
     for name in [
       "databus_position", "databus_open_records", "databus_partition_parked", "databus_oldest_open_record_age_seconds",
       "databus_lag_records",
@@ -113,12 +117,12 @@ final class PipelineMetrics: Sendable {
   }
 
   func forget(rulesPartition partition: PartitionID) {
-    let labels = PipelineMetrics.labels(partition)
+    let labels = self.labels(of: partition)
     for name in ["databus_rules_position", "databus_rules_lag_records"] { registry.remove(name, labels) }
   }
 
-  private static func labels(_ partition: PartitionID) -> [MetricLabel] {
-    [MetricLabel("stream", partition.stream), MetricLabel("partition", String(partition.index))]
+  private func labels(of partition: PartitionID) -> [MetricLabel] {
+    labels + [MetricLabel("stream", partition.stream), MetricLabel("partition", String(partition.index))]
   }
 }
 

@@ -42,7 +42,7 @@ extension Pipeline {
 
   func endObservation() async {
     await observe()
-    tell(Health(reasons: [.init(part: "pipeline", message: "it has ended")]))
+    tell(Health(reasons: [.init(part: parts.healthPart, message: "it has ended")]))
     observed.isOver = true
     observed.over.notify()
   }
@@ -51,7 +51,7 @@ extension Pipeline {
   func health(_ table: RuleTable) -> Health {
     var health = Health(
       reasons: troubles.sorted { $0.key < $1.key }.map { .init(part: $0.key, message: $0.value) })
-    if isStopping { health.reasons.insert(.init(part: "pipeline", message: "it is stopping"), at: 0) }
+    if isStopping { health.reasons.insert(.init(part: parts.healthPart, message: "it is stopping"), at: 0) }
     if health.isReady, table.version == 0, case .route = parts.work {
       health.reasons.append(.init(part: "rules", message: "they are being read; no event is routed before"))
     }
@@ -63,14 +63,14 @@ extension Pipeline {
     let refused = await feed?.refused.count ?? 0
     tell(health(table))
     metrics.publish(counts)
-    metrics.publish(rules: table.ruleCount, refused: refused, tableVersion: table.version)
+    if feed != nil { metrics.publish(rules: table.ruleCount, refused: refused, tableVersion: table.version) }
     observePartitions()
     observeRules(table.vector)
   }
 
   private func tell(_ health: Health) {
     let now = clock.now()
-    parts.health.tell(health, at: now)
+    parts.health.tell(health, of: parts.healthPart, at: now)
     parts.health.publish(to: parts.metrics, at: now)
   }
 

@@ -22,26 +22,35 @@ public struct Health: Sendable, Hashable {
   public init(reasons: [Reason] = []) { self.reasons = reasons }
 }
 
-/// What a process last said of its health: told by the part that does the work, read by whoever asks, from any thread. Asking
-/// never waits for that part.
+/// What the parts of a process last said of their health: told by those who do the work, read by whoever asks, from any thread. Asking
+/// never waits for them.
 public final class HealthBoard: Sendable {
-  private struct State {
-    var health = Health(reasons: [.init(part: "pipeline", message: "it has not started yet")])
-    var at = Instant(nanoseconds: 0)
+  private struct Entry {
+    var health: Health
+    var at: Instant
   }
 
   /// Who was well and has said nothing for so long is not taken to be well any more.
   public static let staleAfter = Duration.seconds(10)
 
-  private let state = Mutex(State())
+  private let entries: Mutex<[String: Entry]>
 
-  public init() {}
-
-  public func tell(_ health: Health, at now: Instant) {
-    state.withLock {
-      $0.health = health
-      $0.at = now
+  /// - Parameter parts: who will tell of himself; none of them has started yet.
+  public init(parts: [String] = [HealthBoard.pipeline]) {
+    var entries: [String: Entry] = [:]
+    for part in parts {
+      entries[part] = Entry(
+        health: Health(reasons: [.init(part: part, message: "it has not started yet")]), at: Instant(nanoseconds: 0))
     }
+    self.entries = Mutex(entries)
+  }
+
+  /// The router's part.
+  public static let pipeline = "pipeline"
+  public static let dispatcher = "dispatcher"
+
+  public func tell(_ health: Health, of part: String = HealthBoard.pipeline, at now: Instant) {
+    entries.withLock { $0[part] = Entry(health: health, at: now) }
   }
 
   /// Puts what it says into the metrics.
@@ -50,12 +59,15 @@ public final class HealthBoard: Sendable {
       health(at: now).isReady ? 1 : 0)
   }
 
+  /// What keeps any of them.
   public func health(at now: Instant) -> Health {
-    let (health, at) = state.withLock { ($0.health, $0.at) }
-    let age = now - at
-    guard health.isReady, age > HealthBoard.staleAfter else { return health }
-    return Health(reasons: [
-      .init(part: "pipeline", message: "it has said nothing of itself for \(age.components.seconds) s: it may hang")
-    ])
+    let entries = entries.withLock { $0.sorted { $0.key < $1.key } }
+    return Health(reasons: entries.flatMap { HealthBoard.reasons($0.key, $0.value, now) })
+  }
+
+  private static func reasons(_ part: String, _ entry: Entry, _ now: Instant) -> [Health.Reason] {
+    let age = now - entry.at
+    guard entry.health.isReady, age > HealthBoard.staleAfter else { return entry.health.reasons }
+    return [.init(part: part, message: "it has said nothing of itself for \(age.components.seconds) s: it may hang")]
   }
 }

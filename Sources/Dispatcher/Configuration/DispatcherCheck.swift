@@ -27,7 +27,7 @@ struct DispatcherCheck {
 
   private func retryProblems() -> [SectionProblem] {
     let object = section.object("retry")
-    let retry = RetryConfiguration(object)
+    let retry = RetryPolicy(object)
     var problems: [SectionProblem] = []
     if retry.base > retry.cap {
       problems.append(

@@ -13,7 +13,7 @@ extension DispatcherConfiguration {
   init?(_ section: ConfigurationObject, _ pipeline: PipelineConfiguration, _ registry: DispatcherRegistry) {
     let delivery = section.object("delivery")
     guard let deduplication = section.optionalObject("deduplication"), let store = deduplication.type,
-      let mode = DeliveryMode(rawValue: delivery.string("mode"))
+      let mode = DispatchSettings.Mode(rawValue: delivery.string("mode"))
     else { return nil }
     let channels = ChannelChoice(section, pipeline, registry)
     transport = pipeline.results.transport
@@ -29,8 +29,8 @@ extension DispatcherConfiguration {
       guard case .success(let match) = DestinationMatch.parse(entry.string("match")) else { return nil }
       return DestinationConfiguration(match: match, settings: defaults.changed(by: entry))
     }
-    retry = RetryConfiguration(section.object("retry"))
-    breaker = BreakerConfiguration(section.object("breaker"))
+    retry = RetryPolicy(section.object("retry"))
+    breaker = BreakerPolicy(section.object("breaker"))
     secrets = Secrets(section.namedObjects("secrets").mapValues(Secrets.Secret.init))
     self.channels = channels.names.compactMap { name in
       section.object("channels").optionalObject(name).map { ChannelConfiguration(name: name, settings: $0) }
@@ -124,7 +124,7 @@ extension Secrets.Secret {
   }
 }
 
-extension RetryConfiguration {
+extension RetryPolicy {
   init(_ object: ConfigurationObject) {
     attempts = object.integer("attempts")
     age = object.duration("age")
@@ -138,7 +138,7 @@ extension RetryConfiguration {
   }
 }
 
-extension BreakerConfiguration {
+extension BreakerPolicy {
   init(_ object: ConfigurationObject) {
     failures = object.integer("failures")
     share = object.integer("share")

@@ -123,9 +123,9 @@ struct DispatcherStreamCheck {
     var problems: [SectionProblem] = []
     let retry = section.object("retry")
     for stream in dispatcher.streams {
-      for tier in dispatcher.retry.tiers {
+      for tier in dispatcher.retry.tiers.indices {
         let reference = StreamReference(
-          transport: dispatcher.transport, stream: RetryConfiguration.stream(of: stream, tier: tier))
+          transport: dispatcher.transport, stream: dispatcher.retry.stream(of: stream, tier: tier))
         if let other = others[reference] {
           problems.append(
             SectionProblem(

@@ -24,7 +24,9 @@ extension DeliveryDesk {
     case .failure(let refusal): return giveUp(job, refusal.reason, refusal.detail, now)
     case .success(let target):
       let delivery = fields.delivery.map { Array(value[$0]) }
-      switch parts.ruleSettings(delivery, settings.settings(for: target.url)) {
+      let configured = settings.settings(for: target.url)
+      job.queue = configured.queue
+      switch parts.ruleSettings(delivery, configured.delivery) {
       case .failure(let refusal): return giveUp(job, refusal.reason, refusal.detail, now)
       case .success(let found): job.settings = found
       }
@@ -106,7 +108,7 @@ extension DeliveryDesk {
     var isLongBlocked = mark(job, .paused) != nil
     if case .open(let until) = destination.breaker.state, until - now > settings.retry.inMemory { isLongBlocked = true }
     if destination.quietUntil - now > settings.retry.inMemory { isLongBlocked = true }
-    if isLongBlocked || destination.queueCount >= settings.queue {
+    if isLongBlocked || destination.queueCount >= job.queue {
       return store(job, pause: nil, isSpill: true, now)
     }
     destination.concurrency = job.settings.concurrency

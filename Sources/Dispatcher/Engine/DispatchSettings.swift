@@ -10,12 +10,10 @@ public struct DispatchSettings: Sendable {
   }
 
   public var mode = Mode.atLeastOnce
-  /// How destinations are delivered to that no pattern names.
-  public var delivery = DeliverySettings()
-  /// Exceptions by destination: the first pattern that fits counts.
-  public var destinations: [(pattern: DestinationPattern, settings: DeliverySettings)] = []
-  /// Deliveries that wait for one destination, at most.
-  public var queue = 1000
+  /// For destinations that no entry of `destinations` matches.
+  public var defaults = DestinationSettings()
+  /// The first that matches counts.
+  public var destinations: [DestinationConfiguration] = []
   /// Attempts at a time, of all destinations.
   public var slots = 1024
   /// Deliveries in memory, at most.
@@ -43,8 +41,10 @@ public struct DispatchSettings: Sendable {
   }
 
   /// What the configuration says for a destination.
-  public func settings(for url: String) -> DeliverySettings {
-    destinations.first { $0.pattern.matches(url) }?.settings ?? delivery
+  ///
+  /// - Parameter url: a target's.
+  func settings(for url: String) -> DestinationSettings {
+    destinations.first { $0.match.matches(url) }?.settings ?? defaults
   }
 
   /// No server gets more than this of all attempts.
@@ -52,15 +52,4 @@ public struct DispatchSettings: Sendable {
 
   /// How long the store remembers what is not over yet: longer than it can take to come back from a retry stream.
   var openRetention: Duration { retry.age + (retry.tiers.last ?? .zero) + .seconds(3600) }
-}
-
-/// A destination's URL, or the beginning of URLs: `https://example.com/hooks/*`.
-public struct DestinationPattern: Sendable, Hashable {
-  public let text: String
-
-  public init(_ text: String) { self.text = text }
-
-  public func matches(_ url: String) -> Bool {
-    text.utf8.last == UInt8(ascii: "*") ? url.utf8.starts(with: text.utf8.dropLast()) : url == text
-  }
 }

@@ -42,7 +42,7 @@ public final class ResultDispatcher: Sendable {
       ruleSettings:
         @escaping @Sendable (_ delivery: [UInt8]?, _ base: DeliverySettings) -> Result<
           DeliverySettings, DeliveryRefusal
-        >
+        > = { _, base in .success(base) }
     ) {
       self.pipeline = pipeline
       self.settings = settings
@@ -119,6 +119,9 @@ public final class ResultDispatcher: Sendable {
 
   /// Asks `run` to begin nothing more, to wait for what is under way, and to return. Can be called from anywhere, any number of times.
   public func stop() { pipeline.stop() }
+
+  /// Asks `run` to return once everything that is there has been delivered or set aside.
+  public func stopWhenIdle() { pipeline.stopWhenIdle() }
 
   /// What this process says of itself now.
   public func presence() async -> Presence { await pipeline.presence() }
