@@ -37,7 +37,8 @@ final class PipelineMetrics: Sendable {
         make: Histogram.secondsOfMany),
       sinceRecord: registry.histogram(
         "databus_event_latency_seconds",
-        "From an event's record timestamp to the confirmation of everything that came of it.", labels, make: Histogram.ages))
+        "From an event's record timestamp to the confirmation of everything that came of it.", labels,
+        make: Histogram.ages))
   }
 
   // MARK: Once a second

@@ -11,9 +11,6 @@ actor DeliveryDesk {
     var store: any DeduplicationStore
     /// By URL scheme.
     var channels: [String: any DeliveryChannel]
-    /// For a delivery's settings: what the rule says over what the configuration says.
-    var ruleSettings:
-      @Sendable (_ delivery: [UInt8]?, _ base: DeliverySettings) -> Result<DeliverySettings, DeliveryRefusal>
     var copies: any CopyStreams
     var metrics: DispatchMetrics
     var observer: (any AttemptObserver)?
@@ -39,6 +36,7 @@ actor DeliveryDesk {
   var ended: [UInt64] = []
   var random = SmallGenerator()
   var reader: ResultReader
+  let ruleDelivery = RuleDelivery()
 
   // MARK: Destinations
 

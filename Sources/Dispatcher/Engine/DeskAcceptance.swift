@@ -23,10 +23,10 @@ extension DeliveryDesk {
     switch target(of: fields.destination) {
     case .failure(let refusal): return giveUp(job, refusal.reason, refusal.detail, now)
     case .success(let target):
-      let delivery = fields.delivery.map { Array(value[$0]) }
+      let delivery = fields.delivery.map { value[$0] } ?? []
       let configured = settings.settings(for: target.url)
       job.queue = configured.queue
-      switch parts.ruleSettings(delivery, configured.delivery) {
+      switch ruleDelivery.settings(of: delivery, over: configured.delivery) {
       case .failure(let refusal): return giveUp(job, refusal.reason, refusal.detail, now)
       case .success(let found): job.settings = found
       }

@@ -19,9 +19,6 @@ public final class ResultDispatcher: Sendable {
     public var store: any DeduplicationStore
     /// By URL scheme.
     public var channels: [String: any DeliveryChannel]
-    /// What the rule's `delivery` says over what the configuration says.
-    public var ruleSettings:
-      @Sendable (_ delivery: [UInt8]?, _ base: DeliverySettings) -> Result<DeliverySettings, DeliveryRefusal>
     public var checkpoint: CheckpointPolicy
     public var limits: Limits
     public var clock: any EngineClock
@@ -38,11 +35,7 @@ public final class ResultDispatcher: Sendable {
       deadLetterTransport: any Transport, state: any StateBackend, store: any DeduplicationStore,
       channels: [String: any DeliveryChannel], checkpoint: CheckpointPolicy = CheckpointPolicy(),
       limits: Limits = Limits(), clock: any EngineClock = SystemClock(), log: Logger = .off,
-      metrics: MetricRegistry = MetricRegistry(), health: HealthBoard = HealthBoard(),
-      ruleSettings:
-        @escaping @Sendable (_ delivery: [UInt8]?, _ base: DeliverySettings) -> Result<
-          DeliverySettings, DeliveryRefusal
-        > = { _, base in .success(base) }
+      metrics: MetricRegistry = MetricRegistry(), health: HealthBoard = HealthBoard()
     ) {
       self.pipeline = pipeline
       self.settings = settings
@@ -52,7 +45,6 @@ public final class ResultDispatcher: Sendable {
       self.state = state
       self.store = store
       self.channels = channels
-      self.ruleSettings = ruleSettings
       self.checkpoint = checkpoint
       self.limits = limits
       self.clock = clock
@@ -79,8 +71,8 @@ public final class ResultDispatcher: Sendable {
     writers = CopyWriters(parts, inbox, thread)
     desk = try DeliveryDesk(
       .init(
-        settings: settings, store: parts.store, channels: parts.channels, ruleSettings: parts.ruleSettings,
-        copies: writers, metrics: DispatchMetrics(parts.metrics), observer: parts.observer, clock: parts.clock,
+        settings: settings, store: parts.store, channels: parts.channels, copies: writers,
+        metrics: DispatchMetrics(parts.metrics), observer: parts.observer, clock: parts.clock,
         log: parts.log), inbox: inbox, thread: thread)
     let results = settings.results.first?.transport ?? "results"
     let streams = DispatchStreams(base: parts.transport, settings: settings, clock: parts.clock)
