@@ -140,6 +140,7 @@ let package = Package(
     .testTarget(
       name: "DatabusCoreTests",
       dependencies: ["DatabusCore", "MemoryTransport", "MemoryState"], swiftSettings: swift),
+    .testTarget(name: "DispatcherTests", dependencies: ["Dispatcher", "DatabusCore"], swiftSettings: swift),
     .testTarget(
       name: "MemoryTransportTests", dependencies: ["MemoryTransport", "DatabusTestKit"],
       swiftSettings: swift),
