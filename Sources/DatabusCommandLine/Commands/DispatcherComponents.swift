@@ -1,5 +1,8 @@
 import DatabusCore
 import Dispatcher
+import RedisClient
+import RedisDeduplication
+import SQLiteDeduplication
 
 extension BuiltInComponents {
   /// The delivery channels and deduplication stores that every program over this library has.
@@ -53,7 +56,11 @@ extension BuiltInComponents {
         FieldDeclaration(
           "responseBytes", .size(1...(16 << 20)), default: "16KiB",
           "So much of an answer's body is read; then the connection is closed, and the answer counts."),
-      ]), make: DispatcherMakers.httpChannel)
+      ])
+  ) { _, _ in
+    // To be made of HTTPDelivery.
+    throw TransportError(.fatal, "this build has no channel \"http\"")
+  }
 
   // MARK: Deduplication stores
 
@@ -64,7 +71,12 @@ extension BuiltInComponents {
       [
         FieldDeclaration(
           "path", .path, required: true, example: "databus-deduplication.db", "The file; made at first use.")
-      ]), make: DispatcherMakers.sqliteDeduplication)
+      ])
+  ) { settings, context in
+    try await SQLiteDeduplication(
+      path: settings.string("path"), access: context.access == .pipeline ? .dispatcher : .marks, clock: context.clock,
+      log: context.logger)
+  }
 
   static let redisDeduplication = DeduplicationStoreType(
     "redis",
@@ -74,5 +86,15 @@ extension BuiltInComponents {
         FieldDeclaration(
           "replicas", .integer(0...100), default: 0,
           "So many replicas must have what is written before it counts (`WAIT`): a failover then forgets less.")
-      ]), make: DispatcherMakers.redisDeduplication)
+      ])
+  ) { settings, context in
+    let connection: RedisConnection.Options
+    do throws(RedisEndpoint.URLProblem) {
+      connection = try redisConnection(settings)
+    } catch {
+      throw DeduplicationError.unusable("dispatcher.deduplication.url \(error)")
+    }
+    return try await RedisDeduplication(
+      RedisDeduplication.Options(connection, replicas: settings.integer("replicas")), pipeline: context.pipeline)
+  }
 }

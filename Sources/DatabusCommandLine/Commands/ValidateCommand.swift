@@ -1,4 +1,5 @@
 import DatabusCore
+import Dispatcher
 
 extension DatabusCommand {
   static let validate = Command(
@@ -36,7 +37,8 @@ extension DatabusCommand {
   private static func write(
     _ configuration: DatabusConfiguration, _ path: String, json: Bool, _ context: CommandContext
   ) throws {
-    let flow = flow(configuration)
+    let dispatcher = DispatcherConfiguration(configuration, registry: context.dispatcher)
+    let flow = flow(configuration, dispatcher)
     if json {
       let result: JSONValue = [
         "file": JSONValue(.string(path)), "valid": true, "diagnostics": [],
@@ -49,6 +51,7 @@ extension DatabusCommand {
                 "transport": JSONValue(.string(row.transport)), "type": JSONValue(.string(row.type)),
               ]
             })), "state": configuration.state.settings.dump,
+        "dispatcher": configuration.sections["dispatcher"]?.dump ?? JSONValue(.null),
         "admin": configuration.admin.map { JSONValue(.string(AdminServer.url($0, port: $0.port))) } ?? JSONValue(.null),
       ]
       return try context.output.write(result.prettyText + "\n")
@@ -56,6 +59,12 @@ extension DatabusCommand {
     var table = Table(["", "stream", "transport", "type"])
     for row in flow { table.add([row.role, row.stream, row.transport, row.type]) }
     let admin = configuration.admin.map { "Health and metrics: \(AdminServer.url($0, port: $0.port))\n" } ?? ""
+    let dispatch =
+      dispatcher.map { dispatcher in
+        "Dispatcher: \(dispatcher.settings.results.map(\.stream).joined(separator: ", ")) by "
+          + "\(dispatcher.channels.map(\.name).joined(separator: ", ")); deduplication in \(dispatcher.deduplication.type), "
+          + "for \(Quantity.text(dispatcher.settings.memory)).\n"
+      } ?? ""
     try context.output.write(
       """
       \(path): ok
@@ -65,7 +74,7 @@ extension DatabusCommand {
       \(table.text(width: context.terminal.width))
       State: \(configuration.state.type); a checkpoint every \(Quantity.text(configuration.checkpoint.interval)) or \
       \(configuration.checkpoint.records) records.
-      \(admin)
+      \(dispatch)\(admin)
       """)
   }
 
@@ -76,7 +85,7 @@ extension DatabusCommand {
     var type: String
   }
 
-  private static func flow(_ configuration: DatabusConfiguration) -> [Flow] {
+  private static func flow(_ configuration: DatabusConfiguration, _ dispatcher: DispatcherConfiguration?) -> [Flow] {
     let pipeline = configuration.pipeline
     func row(_ role: String, _ stream: StreamReference) -> Flow {
       Flow(
@@ -86,7 +95,11 @@ extension DatabusCommand {
     let results = pipeline.results.streams.sorted { $0.key < $1.key }.map { scheme, stream in
       row("results \(scheme)", StreamReference(transport: pipeline.results.transport, stream: stream))
     }
-    return [row("events", pipeline.events.stream), row("rules", pipeline.rules.stream)] + results
-      + [row("dead letters", pipeline.deadLetters)]
+    var rows = [row("events", pipeline.events.stream), row("rules", pipeline.rules.stream)] + results
+    rows.append(row("dead letters", pipeline.deadLetters))
+    guard let dispatcher else { return rows }
+    rows += dispatcher.settings.retryStreams.map { row("retries", $0) }
+    rows.append(row("dispatcher's dead letters", dispatcher.deadLetters))
+    return rows
   }
 }

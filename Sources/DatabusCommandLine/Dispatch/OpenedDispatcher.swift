@@ -33,7 +33,7 @@ struct OpenedDispatcher: Sendable {
         log.warning(risk, at: "deduplication", remedy: "what is forgotten there is sent again")
       }
       var parts = ResultDispatcher.Parts(
-        pipeline: configuration.pipeline.name, settings: section.engine, transport: results,
+        pipeline: configuration.pipeline.name, settings: section.settings, transport: results,
         deadLetters: section.deadLetters, deadLetterTransport: letters, state: access.state, store: store,
         channels: try await OpenedDispatcher.openChannels(section, configuration, registry, log),
         checkpoint: configuration.checkpoint, limits: configuration.limits, log: log, metrics: metrics, health: health)
@@ -67,7 +67,7 @@ struct OpenedDispatcher: Sendable {
   ) async throws -> [String: any DeliveryChannel] {
     let context = DeliveryChannelContext(
       pipeline: configuration.pipeline.name, secrets: section.secrets, payloadBytes: section.payloadBytes,
-      slots: section.slots, limits: configuration.limits, logger: log)
+      slots: section.settings.slots, limits: configuration.limits, logger: log)
     var channels: [String: any DeliveryChannel] = [:]
     for entry in section.channels {
       guard let type = registry.channel(entry.name) else {

@@ -17,6 +17,9 @@ extension DispatcherDeclaration {
         "slots", .integer(4...100_000), default: 1024,
         "Attempts at a time, to all destinations together; no destination gets more than a quarter of them."),
       FieldDeclaration(
+        "queue", .integer(1...1_000_000), default: 1000,
+        "Deliveries that wait in memory for one destination; further ones go to a retry stream."),
+      FieldDeclaration(
         "payloadBytes", .size(1...(1 << 30)), default: "256KiB", "The largest payload; a larger one is a dead letter."),
     ] + settings(areDefaults: true))
 
@@ -51,9 +54,6 @@ extension DispatcherDeclaration {
         "timeout", .duration(.milliseconds(100)...(.seconds(60))), default: "15s",
         "The time from the beginning of an attempt to the last byte of the answer."),
       field("concurrency", .integer(1...1024), default: 16, "Attempts at a time to one destination."),
-      field(
-        "queue", .integer(1...1_000_000), default: 1000,
-        "Deliveries that wait in memory for one destination; further ones go to a retry stream."),
       FieldDeclaration(
         "rate", .number(0.001...1_000_000), defaultMeaning: areDefaults ? "no limit" : "that of `delivery`",
         example: 50,

@@ -4,7 +4,7 @@ import DatabusCore
 public struct DestinationMatch: Sendable, Hashable, CustomStringConvertible {
   /// In lower case.
   public let scheme: String
-  /// As targets have it, scheme and host in lower case, and without the "*".
+  /// As targets have it, scheme and host in lower case and a path behind the host, and without the "*".
   public let url: String
   /// All URLs that begin with `url`.
   public let isPrefix: Bool
@@ -35,7 +35,7 @@ public struct DestinationMatch: Sendable, Hashable, CustomStringConvertible {
   /// - Parameter destination: a target's URL.
   public func matches(_ destination: String) -> Bool {
     if isPrefix { return destination.utf8.starts(with: url.utf8) }
-    return destination == url || destination + "/" == url || destination == url + "/"
+    return destination == url
   }
 
   /// Everything that `other` matches is matched here too.
@@ -71,7 +71,8 @@ public struct DestinationMatch: Sendable, Hashable, CustomStringConvertible {
       if segments.contains(where: { $0.elementsEqual(".".utf8) || $0.elementsEqual("..".utf8) }) {
         return .failure(Problem(reason: "has a \".\" or \"..\" in its path"))
       }
-      return .success((parsed.scheme, text[..<rest.startIndex].lowercased() + rest, hostEnd != nil))
+      let path = rest.utf8.first == UInt8(ascii: "/") ? "" : "/"
+      return .success((parsed.scheme, text[..<rest.startIndex].lowercased() + path + rest, hostEnd != nil))
     }
   }
 }

@@ -42,13 +42,15 @@ struct DispatcherCheck {
         problems.append(
           SectionProblem(
             .invalidValue, at: tier.offset, tier.pointer,
-            "\(Quantity.text(wait)) is not longer than \(Quantity.text(retry.tiers[index - 1])), which stands before it",
+            "\(Quantity.text(wait)) is not longer than \(Quantity.text(retry.tiers[index - 1])), which stands "
+              + "before it",
             hint: "write the waits in ascending order, each once"))
       } else if index == 0, wait <= retry.inMemory {
         problems.append(
           SectionProblem(
             .invalidValue, at: tier.offset, tier.pointer,
-            "waits up to \(Quantity.text(retry.inMemory)) pass in memory, so that a retry stream of \(Quantity.text(wait)) has none",
+            "waits up to \(Quantity.text(retry.inMemory)) pass in memory, so that a retry stream of "
+              + "\(Quantity.text(wait)) has none",
             hint: "make the wait longer than \"inMemory\", or \"inMemory\" shorter"))
       }
     }
@@ -57,7 +59,8 @@ struct DispatcherCheck {
       problems.append(
         SectionProblem(
           .invalidValue, at: "open", of: breaker,
-          "the breaker stays open for \(Quantity.text(breaker.duration("open"))) at first, longer than the longest, \(Quantity.text(breaker.duration("maximumOpen")))",
+          "the breaker stays open for \(Quantity.text(breaker.duration("open"))) at first, longer than the longest, "
+            + "\(Quantity.text(breaker.duration("maximumOpen")))",
           hint: "make \"open\" shorter, or \"maximumOpen\" longer"))
     }
     return problems
@@ -74,7 +77,8 @@ struct DispatcherCheck {
         problems.append(
           SectionProblem(
             .invalidValue, at: "concurrency", of: object,
-            "one destination gets no more than a quarter of all \(delivery.integer("slots")) attempts at a time: \(quarter)",
+            "one destination gets no more than a quarter of all \(delivery.integer("slots")) attempts at a time: "
+              + "\(quarter)",
             hint: "at most \(quarter) is permitted here; or raise \"delivery.slots\""))
       }
       var names: [String: String] = [:]

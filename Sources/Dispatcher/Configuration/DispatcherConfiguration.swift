@@ -2,22 +2,13 @@ import DatabusCore
 
 /// The section `dispatcher` of a configuration that is valid, as the dispatcher uses it.
 public struct DispatcherConfiguration: Sendable {
+  /// What the dispatcher goes by. `results` are the streams that are read, each once, on the results' transport.
+  public var settings: DispatchSettings
   /// The transport of results and retries.
   public var transport: String
-  /// The results streams that are read, each once.
-  public var streams: [String]
   public var deduplication: DeduplicationConfiguration
-  public var mode: DispatchSettings.Mode
-  /// Attempts at a time, to all destinations together.
-  public var slots: Int
   /// The largest payload, in bytes.
   public var payloadBytes: Int
-  /// For destinations that no entry of `destinations` matches.
-  public var defaults: DestinationSettings
-  /// The first that matches counts.
-  public var destinations: [DestinationConfiguration]
-  public var retry: RetryPolicy
-  public var breaker: BreakerPolicy
   public var secrets: Secrets
   /// Those that the streams need, and those that the file has settings for.
   public var channels: [ChannelConfiguration]
@@ -28,46 +19,15 @@ public struct DispatcherConfiguration: Sendable {
   public var readsRules: Bool
   public var drain: Duration
 
-  /// What the dispatcher goes by.
-  public var engine: DispatchSettings {
-    var settings = DispatchSettings()
-    settings.results = streams.map { StreamReference(transport: transport, stream: $0) }
-    settings.mode = mode
-    settings.defaults = defaults
-    settings.destinations = destinations
-    settings.slots = slots
-    settings.retry = retry
-    settings.breaker = breaker
-    settings.memory = deduplication.ttl
-    return settings
-  }
-}
-
-/// How deliveries to a destination are made, and how many may wait for it.
-public struct DestinationSettings: Sendable, Hashable {
-  public var delivery: DeliverySettings
-  /// Deliveries that wait in memory.
-  public var queue: Int
-
-  public init(_ delivery: DeliverySettings = DeliverySettings(), queue: Int = 1000) {
-    self.delivery = delivery
-    self.queue = queue
-  }
-}
-
-/// An entry of `destinations`.
-public struct DestinationConfiguration: Sendable, Hashable {
-  public var match: DestinationMatch
-  /// With what `delivery` says filled in.
-  public var settings: DestinationSettings
+  /// How long nobody else may claim a delivery of which an attempt is made: the attempt's deadline, and time to say how it ended. No
+  /// setting can make it shorter.
+  public static func lease(timeout: Duration) -> Duration { timeout + .seconds(5) }
 }
 
 public struct DeduplicationConfiguration: Sendable {
   /// The registered name of its `DeduplicationStoreType`.
   public var type: String
   public var settings: ConfigurationObject
-  /// How long a delivery's end is remembered.
-  public var ttl: Duration
 }
 
 public struct ChannelConfiguration: Sendable {

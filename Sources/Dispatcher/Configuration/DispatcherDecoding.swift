@@ -17,20 +17,22 @@ extension DispatcherConfiguration {
     else { return nil }
     let channels = ChannelChoice(section, pipeline, registry)
     transport = pipeline.results.transport
-    streams = channels.streams
-    self.deduplication = DeduplicationConfiguration(
-      type: store, settings: deduplication, ttl: deduplication.duration("ttl"))
-    self.mode = mode
-    slots = delivery.integer("slots")
+    self.deduplication = DeduplicationConfiguration(type: store, settings: deduplication)
     payloadBytes = delivery.size("payloadBytes")
-    let defaults = DestinationSettings().changed(by: delivery)
-    self.defaults = defaults
-    destinations = section.objects("destinations").compactMap { entry in
+    settings = DispatchSettings()
+    settings.results = channels.streams.map { StreamReference(transport: pipeline.results.transport, stream: $0) }
+    settings.mode = mode
+    settings.memory = deduplication.duration("ttl")
+    settings.slots = delivery.integer("slots")
+    settings.queue = delivery.integer("queue")
+    settings.retry = RetryPolicy(section.object("retry"))
+    settings.breaker = BreakerPolicy(section.object("breaker"))
+    let defaults = DeliverySettings().changed(by: delivery)
+    settings.delivery = defaults
+    settings.destinations = section.objects("destinations").compactMap { entry in
       guard case .success(let match) = DestinationMatch.parse(entry.string("match")) else { return nil }
-      return DestinationConfiguration(match: match, settings: defaults.changed(by: entry))
+      return (match, defaults.changed(by: entry))
     }
-    retry = RetryPolicy(section.object("retry"))
-    breaker = BreakerPolicy(section.object("breaker"))
     secrets = Secrets(section.namedObjects("secrets").mapValues(Secrets.Secret.init))
     self.channels = channels.names.compactMap { name in
       section.object("channels").optionalObject(name).map { ChannelConfiguration(name: name, settings: $0) }
@@ -45,6 +47,17 @@ extension DispatcherConfiguration {
     }
     readsRules = section.boolean("rules")
     drain = section.duration("drain")
+  }
+}
+
+extension DispatchSettings {
+  /// The retry streams of all results streams.
+  public var retryStreams: [StreamReference] {
+    results.flatMap { results in
+      retry.tiers.indices.map { tier in
+        StreamReference(transport: results.transport, stream: retry.stream(of: results.stream, tier: tier))
+      }
+    }
   }
 }
 
@@ -73,26 +86,25 @@ struct ChannelChoice {
   }
 }
 
-extension DestinationSettings {
+extension DeliverySettings {
   /// With what an object of the declaration's `settings` says; what it does not have stays.
-  func changed(by object: ConfigurationObject) -> DestinationSettings {
+  func changed(by object: ConfigurationObject) -> DeliverySettings {
     var changed = self
-    if let timeout = object.optionalDuration("timeout") { changed.delivery.timeout = timeout }
-    if let concurrency = object.optionalInteger("concurrency") { changed.delivery.concurrency = concurrency }
-    if let queue = object.optionalInteger("queue") { changed.queue = queue }
-    if let rate = object.optionalNumber("rate") { changed.delivery.rate = rate }
-    if let format = object.optionalString("format").flatMap(DeliverySettings.Format.init) {
-      changed.delivery.format = format
+    if let timeout = object.optionalDuration("timeout") { changed.timeout = timeout }
+    if let concurrency = object.optionalInteger("concurrency") { changed.concurrency = concurrency }
+    if let rate = object.optionalNumber("rate") { changed.rate = rate }
+    if let format = object.optionalString("format").flatMap(Format.init) {
+      changed.format = format
     }
     for (name, value) in object.stringMap("headers") {
-      changed.delivery.headers.removeAll { $0.name.lowercased() == name.lowercased() }
-      changed.delivery.headers.append(DeliveryHeader(name, value))
+      changed.headers.removeAll { $0.name.lowercased() == name.lowercased() }
+      changed.headers.append(DeliveryHeader(name, value))
     }
     if let secret = object.optionalString("secret") {
-      changed.delivery.signingSecret = secret == DispatcherDeclaration.noSecret ? nil : secret
+      changed.signingSecret = secret == DispatcherDeclaration.noSecret ? nil : secret
     }
     if let authentication = object.optionalObject("auth") {
-      changed.delivery.authentication = DeliverySettings.Authentication(authentication)
+      changed.authentication = Authentication(authentication)
     }
     return changed
   }
@@ -126,6 +138,7 @@ extension Secrets.Secret {
 
 extension RetryPolicy {
   init(_ object: ConfigurationObject) {
+    self.init()
     attempts = object.integer("attempts")
     age = object.duration("age")
     base = object.duration("base")
@@ -140,6 +153,7 @@ extension RetryPolicy {
 
 extension BreakerPolicy {
   init(_ object: ConfigurationObject) {
+    self.init()
     failures = object.integer("failures")
     share = object.integer("share")
     window = object.duration("window")

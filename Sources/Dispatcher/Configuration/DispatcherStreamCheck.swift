@@ -1,6 +1,7 @@
 import DatabusCore
 
-/// Checks the section `dispatcher` against the rest of the file: which streams it reads and writes, and whether their transports can.
+/// Checks the section `dispatcher` against the rest of the file: which streams it reads and writes, and whether their transports
+/// can.
 struct DispatcherStreamCheck {
   let section: ConfigurationObject
   let configuration: DatabusConfiguration
@@ -18,7 +19,7 @@ struct DispatcherStreamCheck {
   private func streamProblems(_ dispatcher: DispatcherConfiguration) -> [SectionProblem] {
     let results = configuration.pipeline.results.streams
     var problems: [SectionProblem] = []
-    if dispatcher.streams.isEmpty {
+    if dispatcher.settings.results.isEmpty {
       let schemes = results.keys.sorted().map { "\"\($0)\"" }.joined(separator: ", ")
       return [
         SectionProblem(
@@ -27,7 +28,7 @@ struct DispatcherStreamCheck {
           hint: "remove \"dispatcher\", or add a stream to \"pipeline.results.streams\"")
       ]
     }
-    for (index, stream) in dispatcher.streams.enumerated() {
+    for (index, stream) in dispatcher.settings.results.map(\.stream).enumerated() {
       // A default has no place of its own.
       let written = section["streams"] == nil ? nil : element(named: stream, index)
       let offset = written?.offset ?? section.offset
@@ -79,7 +80,7 @@ struct DispatcherStreamCheck {
         SectionProblem(
           .unsupported, at: "transport", of: section.object("deadLetters"),
           "dead letters cannot be on \"\(deadLetters)\": its type \"\(type(deadLetters))\" \(lack)",
-          hint: alternative(reads: false, for: "it")))
+          hint: alternative(reads: false, for: "\"transport\"")))
     }
     return problems
   }
@@ -104,8 +105,8 @@ struct DispatcherStreamCheck {
   private func alternative(reads: Bool, for member: String) -> String {
     let able = configuration.transports.map(\.name).filter { lack($0, reads: reads) == nil }.map { "\"\($0)\"" }
     return able.isEmpty
-      ? "use a transport whose records have keys and headers for \(member)"
-      : "\(able.joined(separator: ", ")) can: name \(able.count == 1 ? "it" : "one of them") for \(member)"
+      ? "give \(member) one whose records have keys and headers"
+      : "\(able.joined(separator: ", ")) can: write \(able.count == 1 ? "it" : "one of them") as \(member)"
   }
 
   // MARK: Collisions
@@ -122,26 +123,22 @@ struct DispatcherStreamCheck {
     }
     var problems: [SectionProblem] = []
     let retry = section.object("retry")
-    for stream in dispatcher.streams {
-      for tier in dispatcher.retry.tiers.indices {
-        let reference = StreamReference(
-          transport: dispatcher.transport, stream: dispatcher.retry.stream(of: stream, tier: tier))
-        if let other = others[reference] {
-          problems.append(
-            SectionProblem(
-              .invalidValue, at: "tiers", of: retry,
-              "retries and \(other) would share the stream \"\(reference.stream)\" of \"\(reference.transport)\"",
-              hint: "give the other another name: that of a retry stream follows from the results stream and the wait"))
-        } else {
-          others[reference] = "retries"
-        }
-      }
+    let retries = dispatcher.settings.retryStreams
+    for reference in retries {
+      guard let other = others[reference] else { continue }
+      problems.append(
+        SectionProblem(
+          .invalidValue, at: "tiers", of: retry,
+          "retries and \(other) would share the stream \"\(reference.stream)\" of \"\(reference.transport)\"",
+          hint: "give the other another name: that of a retry stream follows from the results stream and the wait"))
     }
+    for reference in retries { others[reference] = "retries" }
     if let other = others[dispatcher.deadLetters] {
       problems.append(
         SectionProblem(
           .invalidValue, at: "stream", of: section.object("deadLetters"),
-          "the dispatcher's dead letters and \(other) would share the stream \"\(dispatcher.deadLetters.stream)\" of \"\(dispatcher.deadLetters.transport)\"",
+          "the dispatcher's dead letters and \(other) would share the stream \"\(dispatcher.deadLetters.stream)\" of "
+            + "\"\(dispatcher.deadLetters.transport)\"",
           hint: "give each of them a stream of its own"))
     }
     return problems

@@ -34,8 +34,6 @@ final class DeliveryJob {
   var event: String?
   var settings = DeliverySettings()
   var destination: Destination?
-  /// How many may wait there.
-  var queue = 0
 
   /// What the record carries.
   var carried: RetryHeaders

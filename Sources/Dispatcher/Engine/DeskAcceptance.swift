@@ -24,9 +24,7 @@ extension DeliveryDesk {
     case .failure(let refusal): return giveUp(job, refusal.reason, refusal.detail, now)
     case .success(let target):
       let delivery = fields.delivery.map { value[$0] } ?? []
-      let configured = settings.settings(for: target.url)
-      job.queue = configured.queue
-      switch ruleDelivery.settings(of: delivery, over: configured.delivery) {
+      switch ruleDelivery.settings(of: delivery, over: settings.settings(for: target.url)) {
       case .failure(let refusal): return giveUp(job, refusal.reason, refusal.detail, now)
       case .success(let found): job.settings = found
       }
@@ -108,7 +106,7 @@ extension DeliveryDesk {
     var isLongBlocked = mark(job, .paused) != nil
     if case .open(let until) = destination.breaker.state, until - now > settings.retry.inMemory { isLongBlocked = true }
     if destination.quietUntil - now > settings.retry.inMemory { isLongBlocked = true }
-    if isLongBlocked || destination.queueCount >= job.queue {
+    if isLongBlocked || destination.queueCount >= settings.queue {
       return store(job, pause: nil, isSpill: true, now)
     }
     destination.concurrency = job.settings.concurrency

@@ -10,10 +10,12 @@ public struct DispatchSettings: Sendable {
   }
 
   public var mode = Mode.atLeastOnce
-  /// For destinations that no entry of `destinations` matches.
-  public var defaults = DestinationSettings()
+  /// How deliveries are made to destinations that no entry of `destinations` matches.
+  public var delivery = DeliverySettings()
   /// The first that matches counts.
-  public var destinations: [DestinationConfiguration] = []
+  public var destinations: [(match: DestinationMatch, settings: DeliverySettings)] = []
+  /// Deliveries that wait for one destination, at most.
+  public var queue = 1000
   /// Attempts at a time, of all destinations.
   public var slots = 1024
   /// Deliveries in memory, at most.
@@ -43,8 +45,8 @@ public struct DispatchSettings: Sendable {
   /// What the configuration says for a destination.
   ///
   /// - Parameter url: a target's.
-  func settings(for url: String) -> DestinationSettings {
-    destinations.first { $0.match.matches(url) }?.settings ?? defaults
+  public func settings(for url: String) -> DeliverySettings {
+    destinations.first { $0.match.matches(url) }?.settings ?? delivery
   }
 
   /// No server gets more than this of all attempts.

@@ -27,8 +27,8 @@ import Testing
     for number in 0..<100 { try fixture.result("\(number)", to: SlowDestinationTests.hanging) }
     let process = try fixture.start(
       DispatchFixture.settings {
-        $0.defaults.queue = 10
-        $0.defaults.delivery.concurrency = 2
+        $0.queue = 10
+        $0.delivery.concurrency = 2
       })
     await eventually("what has no room is stored") { fixture.records(of: "results-http-retry-1m") >= 80 }
     #expect(process.counter("databus_dispatch_spilled_total") >= 80)
@@ -39,7 +39,7 @@ import Testing
   @Test func oneThatIsIllIsLeftAloneAndTriedByProbes() async throws {
     let fixture = try await DispatchFixture { .status(500, $0) }
     for number in 0..<100 { try fixture.result("\(number)", to: SlowDestinationTests.hanging) }
-    let process = try fixture.start(DispatchFixture.settings { $0.defaults.delivery.concurrency = 4 })
+    let process = try fixture.start(DispatchFixture.settings { $0.delivery.concurrency = 4 })
     await eventually("the breaker opens") { fixture.channel.sent.count >= 10 }
     let opened = fixture.channel.sent.count
     // Those under way when it opened, and no more until its time is over.
@@ -68,7 +68,7 @@ import Testing
     let fixture = try await DispatchFixture()
     for number in 0..<60 { try fixture.result("\(number)") }
     let start = fixture.clock.now()
-    try await fixture.runUntilIdle(DispatchFixture.settings { $0.defaults.delivery.rate = 10 })
+    try await fixture.runUntilIdle(DispatchFixture.settings { $0.delivery.rate = 10 })
     #expect(fixture.channel.sent.count == 60)
     // A second's worth at once, then ten a second.
     #expect(fixture.clock.now() - start >= .seconds(4))
@@ -91,7 +91,7 @@ import Testing
   @Test func whatIsCancelledIsADeadLetter() async throws {
     let fixture = try await DispatchFixture { _ in nil }
     for number in 0..<40 { try fixture.result("\(number)", rule: "old") }
-    let process = try fixture.start(DispatchFixture.settings { $0.defaults.delivery.concurrency = 1 })
+    let process = try fixture.start(DispatchFixture.settings { $0.delivery.concurrency = 1 })
     await eventually("one is under way") { fixture.channel.sent.count == 1 }
     try await fixture.store.set(
       DispatchMark(.rule("old"), .cancelled, at: fixture.clock.wallMilliseconds(), detail: "by an operator"))
