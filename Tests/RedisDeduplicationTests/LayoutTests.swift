@@ -96,8 +96,8 @@ import Testing
       _ = try await store.process((start..<start + 10_000).map { settle(id($0), $0, .done) })
     }
     let done = Double(try used() - before) / Double(count)
-    print("bytes a claimed delivery \(claimed), a done one \(done)")
-    #expect(done < 130 && claimed < 190)
+    // 117 and 165 with the jemalloc of Debian 12.
+    #expect(done < 130 && claimed < 190, "\(done), \(claimed)")
     await store.close()
   }
 
