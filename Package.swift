@@ -127,10 +127,12 @@ let package = Package(
       dependencies: [
         "DatabusCore", "CSimdJSON", "CSystem", "MemoryTransport", "SQLiteLogTransport", "SQLiteClient",
         "MemoryState", "SQLiteState", "KafkaFixture", "CRdkafka",
-      ], path: "Benchmarks", exclude: ["KafkaPassThrough"], swiftSettings: swift),
+      ], path: "Benchmarks", exclude: ["CurlLoop", "KafkaPassThrough"], swiftSettings: swift),
     // What the router over Kafka is measured against.
     .executableTarget(
       name: "kafka-pass-through", dependencies: ["CRdkafka"], path: "Benchmarks/KafkaPassThrough"),
+    // What sending over HTTP is measured against.
+    .executableTarget(name: "curl-loop", dependencies: ["CCurl"], path: "Benchmarks/CurlLoop"),
 
     // What tests of several targets share.
     .target(
@@ -151,6 +153,8 @@ let package = Package(
       dependencies: ["Dispatcher", "MemoryTransport", "MemoryState", "SQLiteDeduplication"], swiftSettings: swift),
     .testTarget(
       name: "HTTPServerTests", dependencies: ["HTTPServer"], swiftSettings: swift),
+    .testTarget(
+      name: "HTTPClientTests", dependencies: ["HTTPClient", "HTTPServer"], swiftSettings: swift),
     .testTarget(
       name: "SQLiteClientTests", dependencies: ["SQLiteClient"], swiftSettings: swift),
     .testTarget(

@@ -2,10 +2,14 @@
 #include "CSystem.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 void databus_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
 
@@ -57,4 +61,44 @@ int databus_available_processors(void) {
   if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
   int count = CPU_COUNT(&set);
   return count > 0 ? count : 1;
+}
+
+_Static_assert(EPOLLIN == 0x001 && EPOLLOUT == 0x004 && EPOLLERR == 0x008 && EPOLLHUP == 0x010, "as CSystem.h says");
+_Static_assert((uint32_t)EPOLLET == 1u << 31, "as CSystem.h says");
+
+int databus_epoll_create(void) { return epoll_create1(EPOLL_CLOEXEC); }
+
+static int control(int epoll, int operation, int descriptor, uint32_t events) {
+  struct epoll_event event = {.events = events, .data.fd = descriptor};
+  return epoll_ctl(epoll, operation, descriptor, &event);
+}
+
+int databus_epoll_add(int epoll, int descriptor, uint32_t events) {
+  return control(epoll, EPOLL_CTL_ADD, descriptor, events);
+}
+
+int databus_epoll_change(int epoll, int descriptor, uint32_t events) {
+  return control(epoll, EPOLL_CTL_MOD, descriptor, events);
+}
+
+int databus_epoll_remove(int epoll, int descriptor) { return control(epoll, EPOLL_CTL_DEL, descriptor, 0); }
+
+int databus_epoll_wait(int epoll, databus_epoll_event *events, int capacity, int milliseconds) {
+  struct epoll_event found[256];
+  int count = epoll_wait(epoll, found, capacity < 256 ? capacity : 256, milliseconds);
+  if (count < 0) return errno == EINTR ? 0 : -1;
+  for (int index = 0; index < count; index++) {
+    events[index].descriptor = found[index].data.fd;
+    events[index].events = found[index].events;
+  }
+  return count;
+}
+
+int databus_event_create(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
+
+void databus_event_signal(int event) {
+  uint64_t one = 1;
+  // One that is full is readable already.
+  ssize_t written = write(event, &one, sizeof one);
+  (void)written;
 }
