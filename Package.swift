@@ -133,6 +133,7 @@ let package = Package(
       name: "kafka-pass-through", dependencies: ["CRdkafka"], path: "Benchmarks/KafkaPassThrough"),
 
     // What tests of several targets share.
+    .target(name: "RawHTTPClient", path: "Tests/Support/RawHTTPClient", swiftSettings: swift),
     .target(
       name: "KafkaFixture", dependencies: ["CRdkafka"], path: "Tests/Support/KafkaFixture", swiftSettings: swift),
 
@@ -150,7 +151,7 @@ let package = Package(
       name: "DispatcherTests",
       dependencies: ["Dispatcher", "MemoryTransport", "MemoryState", "SQLiteDeduplication"], swiftSettings: swift),
     .testTarget(
-      name: "HTTPServerTests", dependencies: ["HTTPServer"], swiftSettings: swift),
+      name: "HTTPServerTests", dependencies: ["HTTPServer", "RawHTTPClient"], swiftSettings: swift),
     .testTarget(
       name: "SQLiteClientTests", dependencies: ["SQLiteClient"], swiftSettings: swift),
     .testTarget(
@@ -185,7 +186,9 @@ let package = Package(
       name: "DispatcherTests", dependencies: ["Dispatcher"], swiftSettings: swift),
     .testTarget(
       name: "DatabusCommandLineTests",
-      dependencies: ["DatabusCommandLine", "HTTPServer", "databus", "RedisServerFixture", "KafkaFixture"],
+      dependencies: [
+        "DatabusCommandLine", "HTTPServer", "databus", "RedisServerFixture", "KafkaFixture", "RawHTTPClient",
+      ],
       swiftSettings: swift),
     .testTarget(
       name: "IntegrationTests", dependencies: ["DatabusCore", "KafkaFixture", "RedisServerFixture"],
