@@ -135,6 +135,7 @@ let package = Package(
     .executableTarget(name: "curl-loop", dependencies: ["CCurl"], path: "Benchmarks/CurlLoop"),
 
     // What tests of several targets share.
+    .target(name: "RawHTTPClient", path: "Tests/Support/RawHTTPClient", swiftSettings: swift),
     .target(
       name: "KafkaFixture", dependencies: ["CRdkafka"], path: "Tests/Support/KafkaFixture", swiftSettings: swift),
 
@@ -152,7 +153,7 @@ let package = Package(
       name: "DispatcherTests",
       dependencies: ["Dispatcher", "MemoryTransport", "MemoryState", "SQLiteDeduplication"], swiftSettings: swift),
     .testTarget(
-      name: "HTTPServerTests", dependencies: ["HTTPServer"], swiftSettings: swift),
+      name: "HTTPServerTests", dependencies: ["HTTPServer", "RawHTTPClient"], swiftSettings: swift),
     .testTarget(
       name: "HTTPClientTests", dependencies: ["HTTPClient", "HTTPServer"], swiftSettings: swift),
     .testTarget(
@@ -187,7 +188,9 @@ let package = Package(
       dependencies: ["DatabusTestKit", "MemoryTransport", "MemoryState"], swiftSettings: swift),
     .testTarget(
       name: "DatabusCommandLineTests",
-      dependencies: ["DatabusCommandLine", "HTTPServer", "databus", "RedisServerFixture", "KafkaFixture"],
+      dependencies: [
+        "DatabusCommandLine", "HTTPServer", "databus", "RedisServerFixture", "KafkaFixture", "RawHTTPClient",
+      ],
       swiftSettings: swift),
     .testTarget(
       name: "IntegrationTests", dependencies: ["DatabusCore", "KafkaFixture", "RedisServerFixture"],

@@ -1,5 +1,6 @@
 import Foundation
 import HTTPServer
+import RawHTTPClient
 import Synchronization
 import Testing
 

@@ -70,9 +70,10 @@ struct DocumentTests {
       Issue.record("\(block.place): \(complaint)")
       return
     }
-    // The documented port may be taken on this machine.
+    // The documented ports may be taken on this machine.
     var block = block
     block.text = block.text.replacingOccurrences(of: "9464", with: "\(workspace.adminPort)")
+      .replacingOccurrences(of: "8080", with: "\(workspace.receiverPort)")
     let attribute = block.attributes.first.map { String($0.prefix { $0 != "=" }) } ?? ""
     switch (block.language, attribute) {
     case ("sh", ""), ("sh", "stops"), ("sh", "typed"), ("sh", "fails"):

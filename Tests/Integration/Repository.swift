@@ -72,8 +72,9 @@ final class Workspace {
     try "cd \(directory.path)\n".write(to: session, atomically: true, encoding: .utf8)
   }
 
-  /// A port that nobody listens on.
+  /// Ports that nobody listens on.
   let adminPort = Workspace.freePort()
+  let receiverPort = Workspace.freePort()
 
   private static func freePort() -> UInt16 {
     let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)

@@ -17,6 +17,18 @@ static inline void databus_mhd_headers(
   MHD_get_connection_values(connection, MHD_HEADER_KIND, each, context);
 }
 
+/// The first header of this name, whatever its case; NULL where there is none.
+static inline const char *databus_mhd_header(struct MHD_Connection *connection, const char *name) {
+  return MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
+}
+
+/// What a body's reader returns at its end, and where it cannot go on: then the connection is closed.
+static const ssize_t databus_mhd_end = MHD_CONTENT_READER_END_OF_STREAM;
+static const ssize_t databus_mhd_failed = MHD_CONTENT_READER_END_WITH_ERROR;
+
+/// The length of a body that has none.
+static const uint64_t databus_mhd_no_length = MHD_SIZE_UNKNOWN;
+
 /// An answer whose body is copied.
 static inline struct MHD_Response *databus_mhd_response(const void *body, size_t count) {
   return MHD_create_response_from_buffer(count, (void *)body, MHD_RESPMEM_MUST_COPY);

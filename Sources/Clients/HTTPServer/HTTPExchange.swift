@@ -2,7 +2,7 @@ import Synchronization
 
 /// One request on its way: its parts as they arrive, then its answer.
 final class HTTPExchange: @unchecked Sendable {
-  // Sendable: the answer is guarded by `answer`; everything else is touched by the loop's thread only.
+  // Sendable: the answer is guarded by `state`; everything else is touched by the loop's thread only.
   enum Phase {
     case head
     case body
@@ -10,8 +10,14 @@ final class HTTPExchange: @unchecked Sendable {
     case answering
   }
 
-  private struct Answer {
-    var response: HTTPResponse?
+  enum Answer {
+    case response(HTTPResponse)
+    /// None: the connection ends.
+    case end
+  }
+
+  private struct State {
+    var answer: Answer?
     var isSuspended = false
   }
 
@@ -26,7 +32,7 @@ final class HTTPExchange: @unchecked Sendable {
   var connection: OpaquePointer?
 
   private let loop: HTTPServerLoop
-  private let answer = Mutex(Answer())
+  private let state = Mutex(State())
 
   init(_ loop: HTTPServerLoop, target: String, connection: OpaquePointer?) {
     self.loop = loop
@@ -37,19 +43,19 @@ final class HTTPExchange: @unchecked Sendable {
   var request: HTTPRequest { HTTPRequest(method: method, target: target, headers: headers, body: body) }
 
   /// The answer, where it was given; otherwise notes that the connection sleeps until it is.
-  func responseOrSuspend() -> HTTPResponse? {
-    answer.withLock { answer in
-      if answer.response == nil { answer.isSuspended = true }
-      return answer.response
+  func answerOrSuspend() -> Answer? {
+    state.withLock { state in
+      if state.answer == nil { state.isSuspended = true }
+      return state.answer
     }
   }
 
   /// The first answer counts.
-  func respond(_ response: HTTPResponse) {
-    let isSuspended = answer.withLock { answer in
-      guard answer.response == nil else { return false }
-      answer.response = response
-      return answer.isSuspended
+  func give(_ answer: Answer) {
+    let isSuspended = state.withLock { state in
+      guard state.answer == nil else { return false }
+      state.answer = answer
+      return state.isSuspended
     }
     if isSuspended { loop.wake(for: self) }
   }
@@ -62,7 +68,12 @@ public final class HTTPResponder: Sendable {
   init(_ exchange: HTTPExchange) { self.exchange = exchange }
 
   /// Answers. Only the first answer counts, and one to a client that has gone is dropped.
-  public func respond(_ response: HTTPResponse) { exchange.respond(response) }
+  public func respond(_ response: HTTPResponse) { exchange.give(.response(response)) }
 
-  deinit { exchange.respond(HTTPResponse(status: 500, text: "The request was given up without an answer.\n")) }
+  /// Closes the connection without an answer, unless one was given.
+  public func abort() { exchange.give(.end) }
+
+  deinit { exchange.give(.response(HTTPResponder.givenUp)) }
+
+  private static let givenUp = HTTPResponse(status: 500, text: "The request was given up without an answer.\n")
 }

@@ -9,6 +9,18 @@ public struct HTTPHeader: Sendable, Hashable {
   }
 }
 
+/// A part of a query: `name=value`.
+public struct HTTPQueryItem: Sendable, Hashable {
+  public var name: String
+  /// nil where there is no `=`.
+  public var value: String?
+
+  public init(_ name: String, _ value: String?) {
+    self.name = name
+    self.value = value
+  }
+}
+
 /// What a client asks for, read whole.
 public struct HTTPRequest: Sendable, Hashable {
   /// `GET`, as it was sent: methods are case-sensitive (RFC 9110, section 9.1).
@@ -35,6 +47,16 @@ public struct HTTPRequest: Sendable, Hashable {
   public var query: String? {
     guard let mark = target.utf8.firstIndex(of: UInt8(ascii: "?")) else { return nil }
     return String(target[target.utf8.index(after: mark)...])
+  }
+
+  /// The parts of the query between its `&`, escapes resolved. What is no valid escape, or makes no UTF-8, stands as it was sent.
+  public var queryItems: [HTTPQueryItem] {
+    guard let query, !query.isEmpty else { return [] }
+    return query.split(separator: "&").map { part in
+      func text(_ part: Substring) -> String { HTTPRequest.unescape(part.utf8) ?? String(part) }
+      guard let equals = part.firstIndex(of: "=") else { return HTTPQueryItem(text(part), nil) }
+      return HTTPQueryItem(text(part[..<equals]), text(part[part.index(after: equals)...]))
+    }
   }
 
   /// The value of the first header of this name, whatever its case.
@@ -76,15 +98,34 @@ public struct HTTPResponse: Sendable, Hashable {
   public var status: Int
   public var headers: [HTTPHeader]
   public var body: [UInt8]
+  /// nil: the body is sent as fast as the client takes it.
+  public var pace: HTTPPace?
 
-  public init(status: Int, headers: [HTTPHeader] = [], body: [UInt8] = []) {
+  public init(status: Int, headers: [HTTPHeader] = [], body: [UInt8] = [], pace: HTTPPace? = nil) {
     self.status = status
     self.headers = headers
     self.body = body
+    self.pace = pace
   }
 
   /// Text as UTF-8.
   public init(status: Int, text: String, type: String = "text/plain; charset=utf-8", headers: [HTTPHeader] = []) {
     self.init(status: status, headers: [HTTPHeader("Content-Type", type)] + headers, body: Array(text.utf8))
+  }
+}
+
+/// Sends a body in pieces over time, or without end.
+public struct HTTPPace: Sendable, Hashable {
+  /// Bytes that are sent at a time; at least 1.
+  public var pieceBytes: Int
+  /// Between two pieces.
+  public var pause: Duration
+  /// After its last byte the body begins anew, until the client goes. It has no length then.
+  public var repeats: Bool
+
+  public init(pieceBytes: Int = 16 << 10, pause: Duration = .zero, repeats: Bool = false) {
+    self.pieceBytes = max(pieceBytes, 1)
+    self.pause = pause
+    self.repeats = repeats
   }
 }

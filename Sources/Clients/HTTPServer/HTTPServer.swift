@@ -2,7 +2,7 @@
 ///
 /// A request is read whole and handed to the handler, which answers at once or later, from any thread; while a client waits
 /// for its answer it costs memory and no thread. What takes too long is ended: a request that does not arrive, an
-/// answer that nobody gives, a client that does not read.
+/// answer that nobody gives, a client that does not read. A client that hangs up while it waits is let go.
 public final class HTTPServer: Sendable {
   public struct Configuration: Sendable, Hashable {
     /// An IPv4 or IPv6 address of this machine; `0.0.0.0` or `::` for all of them.
@@ -22,11 +22,14 @@ public final class HTTPServer: Sendable {
     public var transferTimeout: Duration
     /// From a request to its answer: then it is answered with 503.
     public var answerTimeout: Duration
+    /// The headers that the handler looks at, so that the others of each request cost nothing: `HTTPRequest.headers` has the first of
+    /// each of these names. nil: all.
+    public var headerNames: [String]?
 
     public init(
       address: String = "127.0.0.1", port: Int = 0, name: String = "databus-http", maximumConnections: Int = 64,
       maximumHeadBytes: Int = 16 << 10, maximumBodyBytes: Int = 0, transferTimeout: Duration = .seconds(10),
-      answerTimeout: Duration = .seconds(30)
+      answerTimeout: Duration = .seconds(30), headerNames: [String]? = nil
     ) {
       self.address = address
       self.port = port
@@ -36,6 +39,7 @@ public final class HTTPServer: Sendable {
       self.maximumBodyBytes = maximumBodyBytes
       self.transferTimeout = transferTimeout
       self.answerTimeout = answerTimeout
+      self.headerNames = headerNames
     }
   }
 
@@ -51,7 +55,8 @@ public final class HTTPServer: Sendable {
   ///
   /// - Throws: `HTTPServerError` where the address cannot be listened on.
   public init(_ configuration: Configuration, handler: @escaping Handler) throws(HTTPServerError) {
-    let listener = try ListeningSocket(address: configuration.address, port: configuration.port)
+    let listener = try ListeningSocket(
+      address: configuration.address, port: configuration.port, backlog: configuration.maximumConnections)
     port = listener.port
     loop = try HTTPServerLoop(configuration, listener, handler)
     try loop.start()
@@ -68,7 +73,7 @@ public final class HTTPServer: Sendable {
 
   deinit { loop.stop(nil) }
 
-  /// Stops to listen, answers what waits with 503, and returns when the thread has ended. Can be called any number of times.
+  /// Stops to listen, answers what waits with 503, lets answers be read for a second, and returns when the thread has ended. Can be called any number of times.
   public func stop() async {
     await withCheckedContinuation { continuation in
       loop.stop { continuation.resume() }

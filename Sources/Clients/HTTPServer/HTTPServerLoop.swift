@@ -17,13 +17,7 @@ final class HTTPServerLoop: @unchecked Sendable {
     var stopped: [@Sendable () -> Void] = []
   }
 
-  /// What a connection waits for, and until when.
-  private struct Watch {
-    var deadline: ContinuousClock.Instant
-    var suspended: HTTPExchange?
-  }
-
-  private let configuration: HTTPServer.Configuration
+  let configuration: HTTPServer.Configuration
   private let handler: HTTPServer.Handler
   private let listener: ListeningSocket
   private let mailbox = Mutex(Mailbox())
@@ -31,12 +25,13 @@ final class HTTPServerLoop: @unchecked Sendable {
   private let sleepEnd: Int32
 
   private var daemon: OpaquePointer?
-  private var watches: [OpaquePointer: Watch] = [:]
+  var watches: [OpaquePointer: Watch] = [:]
+  /// When the first of the pieces that wait is due.
+  var nextPiece: ContinuousClock.Instant?
+  private var responses = HTTPLibraryResponses()
   private var exchangeCount = 0
-  private var lastSweep = ContinuousClock.now
+  var lastSweep = ContinuousClock.now
 
-  /// How often deadlines are looked at.
-  private static let sweepInterval = Duration.milliseconds(200)
   /// How long answers may take to be read once the server stops.
   private static let stopTimeout = Duration.seconds(1)
   /// So much of a body that is too large is read and dropped, so that its sender is told; then the connection is closed.
@@ -125,6 +120,7 @@ final class HTTPServerLoop: @unchecked Sendable {
     while true {
       sleep()
       let isStopping = takeMail()
+      resumePieces()
       sweep(isStopping: isStopping)
       work()
       guard isStopping else { continue }
@@ -133,7 +129,9 @@ final class HTTPServerLoop: @unchecked Sendable {
       stopDeadline = deadline
       if exchangeCount == 0 || ContinuousClock.now >= deadline { break }
     }
+    endWaits()
     MHD_stop_daemon(daemon)
+    responses.removeAll()
     // Of a daemon that was quiesced the listener is ours.
     close(listener.descriptor)
     daemon = nil
@@ -162,6 +160,11 @@ final class HTTPServerLoop: @unchecked Sendable {
       pollfd(fd: sleepEnd, events: Int16(POLLIN), revents: 0),
     ]
     var timeout: Int32 = watches.isEmpty ? -1 : Int32(HTTPServerLoop.sweepInterval / .milliseconds(1))
+    if let nextPiece, timeout > 0 {
+      // Rounded up: woken before its time it would look again and again.
+      let rest = (max(nextPiece - .now, .zero) / .milliseconds(1)).rounded(.up)
+      timeout = Int32(min(rest, Double(timeout)))
+    }
     var wanted: UInt64 = 0
     if MHD_get_timeout(daemon, &wanted) == databus_mhd_yes {
       timeout = timeout < 0 ? Int32(clamping: wanted) : min(timeout, Int32(clamping: wanted))
@@ -181,31 +184,12 @@ final class HTTPServerLoop: @unchecked Sendable {
       return (mailbox.answered, mailbox.isStopping)
     }
     for exchange in answered {
-      guard let connection = exchange.connection, watches[connection]?.suspended === exchange else { continue }
-      watches[connection] = Watch(deadline: ContinuousClock.now + configuration.transferTimeout)
-      MHD_resume_connection(connection)
+      guard let connection = exchange.connection, case .answer(let waiting)? = watches[connection]?.wait,
+        waiting === exchange
+      else { continue }
+      resume(connection)
     }
     return isStopping
-  }
-
-  /// Ends what takes too long.
-  private func sweep(isStopping: Bool) {
-    let now = ContinuousClock.now
-    guard isStopping || now - lastSweep >= HTTPServerLoop.sweepInterval else { return }
-    lastSweep = now
-    for (connection, watch) in watches {
-      if let exchange = watch.suspended {
-        if isStopping {
-          exchange.respond(HTTPResponse(status: 503, text: "The server stops.\n"))
-        } else if now >= watch.deadline {
-          exchange.respond(HTTPResponse(status: 503, text: "There is no answer yet; try again.\n"))
-        }
-      } else if now >= watch.deadline {
-        // The library sees the end of the connection and forgets it.
-        shutdown(databus_mhd_connection_descriptor(connection), Int32(SHUT_RDWR))
-        watches[connection]?.deadline = now + configuration.transferTimeout
-      }
-    }
   }
 
   // MARK: What the library calls, on the thread
@@ -246,10 +230,6 @@ final class HTTPServerLoop: @unchecked Sendable {
     if databus_mhd_is_start(change) != 0 { loop.watch(connection) } else { loop.watches[connection] = nil }
   }
 
-  private func watch(_ connection: OpaquePointer) {
-    watches[connection] = Watch(deadline: ContinuousClock.now + configuration.transferTimeout)
-  }
-
   /// The next part of a request: its head, pieces of its body, its end; and once more when it was answered.
   private func take(
     _ exchange: HTTPExchange, _ connection: OpaquePointer, _ part: UnsafeRawBufferPointer
@@ -258,7 +238,7 @@ final class HTTPServerLoop: @unchecked Sendable {
     case .head:
       exchange.phase = .body
       exchange.headers = headers(of: connection)
-      if let length = exchange.request.header("Content-Length").flatMap({ UInt64($0) }),
+      if let length = databus_mhd_header(connection, "Content-Length").flatMap({ UInt64(String(cString: $0)) }),
         length > configuration.maximumBodyBytes
       {
         // Answered before the body has come, the library reads none of it and closes the connection.
@@ -287,10 +267,15 @@ final class HTTPServerLoop: @unchecked Sendable {
   }
 
   private func answer(_ exchange: HTTPExchange, _ connection: OpaquePointer) -> MHD_Result {
-    if let response = exchange.responseOrSuspend() { return send(response, connection) }
-    watches[connection] = Watch(deadline: ContinuousClock.now + configuration.answerTimeout, suspended: exchange)
-    MHD_suspend_connection(connection)
-    return databus_mhd_yes
+    switch exchange.answerOrSuspend() {
+    case .response(let response): return send(response, connection)
+    case .end: return databus_mhd_no
+    case nil:
+      watches[connection] = Watch(
+        deadline: ContinuousClock.now + configuration.answerTimeout, wait: .answer(exchange))
+      MHD_suspend_connection(connection)
+      return databus_mhd_yes
+    }
   }
 
   private var tooLarge: HTTPResponse {
@@ -300,6 +285,11 @@ final class HTTPServerLoop: @unchecked Sendable {
   }
 
   private func headers(of connection: OpaquePointer) -> [HTTPHeader] {
+    if let names = configuration.headerNames {
+      return names.compactMap { name in
+        databus_mhd_header(connection, name).map { HTTPHeader(name, String(cString: $0)) }
+      }
+    }
     var found: [HTTPHeader] = []
     withUnsafeMutablePointer(to: &found) { pointer in
       databus_mhd_headers(connection, pointer) { context, _, name, value in
@@ -312,15 +302,7 @@ final class HTTPServerLoop: @unchecked Sendable {
     return found
   }
 
-  /// Hands an answer to the library, which copies it. One that it cannot send ends the connection.
   private func send(_ response: HTTPResponse, _ connection: OpaquePointer) -> MHD_Result {
-    guard let made = response.body.withUnsafeBytes({ databus_mhd_response($0.baseAddress, $0.count) }) else {
-      return databus_mhd_no
-    }
-    defer { MHD_destroy_response(made) }
-    for header in response.headers where MHD_add_response_header(made, header.name, header.value) != databus_mhd_yes {
-      return databus_mhd_no
-    }
-    return MHD_queue_response(connection, UInt32(clamping: response.status), made)
+    responses.send(response, connection, self)
   }
 }

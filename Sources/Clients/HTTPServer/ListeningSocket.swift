@@ -10,13 +10,14 @@ struct ListeningSocket: Sendable {
   let descriptor: Int32
   let port: Int
 
-  /// Connections that the system takes ahead of us.
-  private static let backlog: Int32 = 128
+  /// Connections that the system takes ahead of us, at least.
+  private static let leastBacklog = 128
 
   /// - Parameters:
   ///   - address: numbers, not a name: nothing is looked up.
   ///   - port: 0 takes a free one.
-  init(address: String, port: Int) throws(HTTPServerError) {
+  ///   - backlog: connections that the system takes ahead of us. It may take fewer (`net.core.somaxconn`).
+  init(address: String, port: Int, backlog: Int) throws(HTTPServerError) {
     let place = address.utf8.contains(UInt8(ascii: ":")) ? "[\(address)]:\(port)" : "\(address):\(port)"
     guard let port = UInt16(exactly: port) else {
       throw HTTPServerError(.other, "\(place) cannot be listened on: a port is a number from 0 to 65535")
@@ -40,7 +41,8 @@ struct ListeningSocket: Sendable {
       try ListeningSocket.set(descriptor, SOL_SOCKET, SO_REUSEADDR, 1, place)
       // All IPv6 addresses are all addresses.
       if info.ai_family == AF_INET6 { try ListeningSocket.set(descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 0, place) }
-      guard bind(descriptor, info.ai_addr, info.ai_addrlen) == 0, listen(descriptor, ListeningSocket.backlog) == 0
+      let backlog = Int32(clamping: max(backlog, ListeningSocket.leastBacklog))
+      guard bind(descriptor, info.ai_addr, info.ai_addrlen) == 0, listen(descriptor, backlog) == 0
       else { throw ListeningSocket.failure(place, errno) }
       self.port = try ListeningSocket.port(of: descriptor, place)
     } catch {

@@ -6,12 +6,12 @@ import Foundation
 
 /// A client that sends bytes as they are told, well-formed or not, and reads what comes. Its calls block: they run on threads of
 /// their own.
-final class RawClient: Sendable {
+public final class RawClient: Sendable {
   private let descriptor: Int32
 
-  struct Failure: Error { var what: String }
+  public struct Failure: Error { var what: String }
 
-  init(port: Int, address: String = "127.0.0.1") throws {
+  public init(port: Int, address: String = "127.0.0.1") throws {
     let isSix = address.contains(":")
     descriptor = socket(isSix ? AF_INET6 : AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     guard descriptor >= 0 else { throw Failure(what: "socket") }
@@ -47,14 +47,23 @@ final class RawClient: Sendable {
 
   deinit { Glibc.close(descriptor) }
 
-  func send(_ text: String) throws {
-    var rest = Array(text.utf8)[...]
+  public func send(_ text: String) throws { try send(bytes: Array(text.utf8)) }
+
+  public func send(bytes: [UInt8]) throws {
+    var rest = bytes[...]
     while !rest.isEmpty {
       let count = rest.withUnsafeBytes {
         Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
       }
       if count <= 0 { throw Failure(what: "send: \(String(cString: strerror(errno)))") }
       rest = rest.dropFirst(count)
+    }
+  }
+
+  /// Sends no more, and still reads.
+  public func finish() throws {
+    if shutdown(descriptor, Int32(SHUT_WR)) != 0 {
+      throw Failure(what: "shutdown: \(String(cString: strerror(errno)))")
     }
   }
 
@@ -65,7 +74,9 @@ final class RawClient: Sendable {
   }
 
   /// Reads until the server closes the connection, or until `isEnough`.
-  func read(until isEnough: @escaping @Sendable (String) -> Bool = { _ in false }) async throws -> String {
+  public func read(
+    until isEnough: @escaping @Sendable (String) -> Bool = { _ in false }
+  ) async throws -> String {
     try await onThread { [self] in
       var bytes: [UInt8] = []
       var buffer = [UInt8](repeating: 0, count: 65_536)
@@ -84,7 +95,7 @@ final class RawClient: Sendable {
   }
 
   /// One request on a connection of its own, and the whole answer.
-  static func ask(_ port: Int, _ text: String, address: String = "127.0.0.1") async throws -> String {
+  public static func ask(_ port: Int, _ text: String, address: String = "127.0.0.1") async throws -> String {
     let client = try RawClient(port: port, address: address)
     try client.send(text)
     return try await client.read()
@@ -93,7 +104,7 @@ final class RawClient: Sendable {
 
 extension String {
   /// The number in an answer's first line; 0 where there is none.
-  var status: Int { Int(split(separator: " ").dropFirst().first ?? "") ?? 0 }
+  public var status: Int { Int(split(separator: " ").dropFirst().first ?? "") ?? 0 }
 
-  var body: String { range(of: "\r\n\r\n").map { String(self[$0.upperBound...]) } ?? "" }
+  public var body: String { range(of: "\r\n\r\n").map { String(self[$0.upperBound...]) } ?? "" }
 }
