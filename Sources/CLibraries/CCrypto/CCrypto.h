@@ -4,5 +4,6 @@
 // context is a plain value that can be copied, so the part of an id that a whole batch shares is
 // hashed once, and there is no provider look-up per hash.
 #define OPENSSL_SUPPRESS_DEPRECATED
+#include <openssl/crypto.h>
 #include <openssl/rand.h>
 #include <openssl/sha.h>
