@@ -73,8 +73,8 @@ extension DeliverySettings {
   public static let timeouts: ClosedRange<Duration> = .milliseconds(100) ... .seconds(60)
   /// How many attempts at a time one destination may have.
   public static let concurrencies = 1...1024
-  /// How many attempts a second at most.
-  public static let maximumRate = 1_000_000.0
+  /// How many attempts a second one destination may have.
+  public static let rates = 0.001...1_000_000
 
   /// What makes it impossible to deliver by these settings, as a sentence without its full stop; nil where nothing does.
   public var problem: String? {

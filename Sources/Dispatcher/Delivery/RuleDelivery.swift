@@ -7,10 +7,10 @@ import Synchronization
 /// | --- | --- | --- |
 /// | `timeout` | "5s", 100 ms to 60 s | of an attempt, to the last byte of the answer |
 /// | `headers` | {"x-team": "a"} | added to those of the configuration; the rule's value counts |
-/// | `secret` | a secret's name | signs |
+/// | `secret` | a secret's name, or "none" | signs |
 /// | `auth` | {"type": "bearer", "secret": NAME}, {"type": "basic", "username": U, "secret": NAME}, {"type": "none"} | |
 /// | `format` | "payload", "cloudevents-binary", "cloudevents-structured" | |
-/// | `rate` | a number above 0 | attempts a second |
+/// | `rate` | 0.001 to 1000000 | attempts a second |
 /// | `concurrency` | 1 to 1024 | attempts at a time |
 ///
 /// `null` leaves a member to the configuration. Members that are not known are passed over: they may be meant for another channel.
@@ -19,7 +19,7 @@ public final class RuleDelivery: Sendable {
   /// Bytes of `delivery`, at most: more than the router lets through.
   public static let maximumBytes = 8 << 10
 
-  private let cache: Mutex<BoundedCache<ArraySlice<UInt8>, Result<Override, DeliveryRefusal>>>
+  private let cache: Mutex<BoundedCache<[UInt8], Result<Override, DeliveryRefusal>>>
 
   /// - Parameter capacity: different `delivery` objects that are remembered, at most.
   public init(capacity: Int = 2048) { cache = Mutex(BoundedCache(capacity: capacity)) }
@@ -27,31 +27,29 @@ public final class RuleDelivery: Sendable {
   /// The settings for a delivery: the rule's over the configuration's.
   ///
   /// - Parameters:
-  ///   - delivery: the object as it stands in the result; empty where there is none.
+  ///   - delivery: the object as it stands in the result; nil where there is none.
   ///   - base: what the configuration says for the destination.
   /// - Returns: a refusal with the reason `poison` that names the member and what it must be.
   public func settings(
-    of delivery: ArraySlice<UInt8>, over base: DeliverySettings
+    of delivery: [UInt8]?, over base: DeliverySettings
   ) -> Result<DeliverySettings, DeliveryRefusal> {
-    if delivery.isEmpty { return .success(base) }
+    guard let delivery, !delivery.isEmpty else { return .success(base) }
     if let known = cache.withLock({ $0.value(for: delivery) }) { return known.map { $0.applied(to: base) } }
     let read = RuleDelivery.read(delivery)
-    // A copy of its own, so that the cache does not keep the whole record.
-    let key = Array(delivery.prefix(RuleDelivery.maximumBytes + 1))[...]
-    cache.withLock { $0.insert(read, for: key) }
+    // What is too large is refused, and not worth its room.
+    if delivery.count <= RuleDelivery.maximumBytes { cache.withLock { $0.insert(read, for: delivery) } }
     return read.map { $0.applied(to: base) }
   }
 
-  private static func read(_ delivery: ArraySlice<UInt8>) -> Result<Override, DeliveryRefusal> {
+  private static func read(_ delivery: [UInt8]) -> Result<Override, DeliveryRefusal> {
     func refusal(_ detail: String) -> Result<Override, DeliveryRefusal> { .failure(DeliveryRefusal(.poison, detail)) }
     guard delivery.count <= maximumBytes else {
       return refusal("\"delivery\" has \(delivery.count) bytes; at most \(maximumBytes) are permitted")
     }
-    let bytes = Array(delivery)
     do throws(JSONError) {
-      return try Override.read(JSONDocument.value(of: bytes)).mapError { DeliveryRefusal(.poison, $0.sentence) }
+      return try Override.read(JSONDocument.value(of: delivery)).mapError { DeliveryRefusal(.poison, $0.sentence) }
     } catch {
-      return refusal("\"delivery\" is \(JSONSyntax.describe(error, in: bytes))")
+      return refusal("\"delivery\" is \(JSONSyntax.describe(error, in: delivery))")
     }
   }
 }
@@ -63,7 +61,8 @@ extension RuleDelivery {
     var timeout: Duration?
     var concurrency: Int?
     var rate: Double?
-    var signingSecret: String?
+    /// Twice optional: a rule may say that there is none.
+    var signingSecret: String??
     var authentication: DeliverySettings.Authentication?
     var format: DeliverySettings.Format?
 
@@ -114,7 +113,9 @@ extension RuleDelivery.Override {
       switch member.name {
       case "timeout": timeout = try Self.timeout(value)
       case "headers": headers = try Self.headers(value)
-      case "secret": signingSecret = try Self.name(value, "delivery.secret", "the name of a secret")
+      case "secret":
+        let name = try Self.name(value, "delivery.secret", "the name of a secret, or \"none\"")
+        signingSecret = .some(name == DispatcherDeclaration.noSecret ? nil : name)
       case "auth": authentication = try Self.authentication(value)
       case "format": format = try Self.format(value)
       case "rate": rate = try Self.rate(value)
@@ -152,9 +153,8 @@ extension RuleDelivery.Override {
   }
 
   private static func rate(_ value: JSONValue) throws(Problem) -> Double {
-    guard case .number(let text) = value.content, let rate = Double(text), rate > 0,
-      rate <= DeliverySettings.maximumRate
-    else { throw wrong("delivery.rate", value, "a number of attempts a second, above 0 and at most 1000000") }
+    guard case .number(let text) = value.content, let rate = Double(text), DeliverySettings.rates.contains(rate)
+    else { throw wrong("delivery.rate", value, "a number of attempts a second, from 0.001 to 1000000") }
     return rate
   }
 

@@ -4,7 +4,7 @@
 /// No value ever appears in a message, and printing a secret shows none.
 public struct Secrets: Sendable {
   public struct Secret: Sendable {
-    /// The current one first; behind it those that are still accepted while one is replaced.
+    /// The current one first; behind it those that are still accepted while one is replaced. At least one.
     public var values: [String]
     /// Where it may be sent to: each a URL that is the destination itself or a folder above it (`https://example.com/hooks`),
     /// with or without a "/" at its end. See `Secrets.problem(withURL:)`.
@@ -60,11 +60,6 @@ public struct Secrets: Sendable {
           .authentication,
           "the secret \"\(name)\" may not be sent to this destination: its \"urls\" in \"dispatcher.secrets\" list where to"
         ))
-    }
-    guard !entry.secret.values.isEmpty else {
-      return .failure(
-        DeliveryRefusal(
-          .authentication, "the secret \"\(name)\" has no value: give it one in \"dispatcher.secrets\""))
     }
     return .success(entry.secret)
   }

@@ -5,11 +5,11 @@ struct RuleDeliveryTests {
   private func settings(
     _ text: String, over base: DeliverySettings = DeliverySettings(), _ reader: RuleDelivery = RuleDelivery()
   ) throws -> DeliverySettings {
-    try reader.settings(of: Array(text.utf8)[...], over: base).get()
+    try reader.settings(of: Array(text.utf8), over: base).get()
   }
 
   private func refusal(_ text: String) -> DeliveryRefusal? {
-    if case .failure(let refusal) = RuleDelivery().settings(of: Array(text.utf8)[...], over: DeliverySettings()) {
+    if case .failure(let refusal) = RuleDelivery().settings(of: Array(text.utf8), over: DeliverySettings()) {
       return refusal
     }
     return nil
@@ -57,7 +57,7 @@ struct RuleDeliveryTests {
   }
 
   @Test func theBoundsThemselvesAreTaken() throws {
-    #expect(try settings(#"{"timeout": "100ms", "concurrency": 1, "rate": 0.01}"#).timeout == .milliseconds(100))
+    #expect(try settings(#"{"timeout": "100ms", "concurrency": 1, "rate": 0.001}"#).timeout == .milliseconds(100))
     #expect(try settings(#"{"timeout": "60s", "concurrency": 1024, "rate": 1000000}"#).concurrency == 1024)
   }
 
@@ -69,7 +69,8 @@ struct RuleDeliveryTests {
     (#"{"concurrency": 1025}"#, "delivery.concurrency", "is 1025"),
     (#"{"concurrency": "4"}"#, "delivery.concurrency", "is \"4\""),
     (#"{"concurrency": 1.5}"#, "delivery.concurrency", "whole"),
-    (#"{"rate": 0}"#, "delivery.rate", "above 0"), (#"{"rate": -1}"#, "delivery.rate", "above 0"),
+    (#"{"rate": 0}"#, "delivery.rate", "from 0.001"), (#"{"rate": 1e-300}"#, "delivery.rate", "from 0.001"),
+    (#"{"rate": -1}"#, "delivery.rate", "from 0.001"),
     (#"{"rate": 1e400}"#, "delivery.rate", "number"), (#"{"rate": "10"}"#, "delivery.rate", "number"),
     (#"{"format": "xml"}"#, "delivery.format", "\"cloudevents-binary\""),
     (#"{"format": 1}"#, "delivery.format", "is 1"),
@@ -116,16 +117,22 @@ struct RuleDeliveryTests {
         #expect(settings.timeout == .seconds(number), "round \(round)")
         #expect(settings.concurrency == number)
         #expect(throws: DeliveryRefusal.self) {
-          try reader.settings(of: Array(#"{"timeout": \#(number)}"#.utf8)[...], over: base).get()
+          try reader.settings(of: Array(#"{"timeout": \#(number)}"#.utf8), over: base).get()
         }
       }
     }
   }
 
-  @Test func theObjectMayLieInTheMiddleOfARecord() throws {
-    let record = Array(#"{"id":"x","delivery":{"timeout":"7s"},"y":1}"#.utf8)
-    let start = try #require(record.indices.first { record[$0...].starts(with: Array(#"{"timeout"#.utf8)) })
-    let slice = record[start..<start + #"{"timeout":"7s"}"#.utf8.count]
-    #expect(try RuleDelivery().settings(of: slice, over: DeliverySettings()).get().timeout == .seconds(7))
+  @Test func whereThereIsNoneTheConfigurationCounts() throws {
+    var base = DeliverySettings()
+    base.concurrency = 5
+    #expect(try RuleDelivery().settings(of: nil, over: base).get() == base)
+  }
+
+  @Test func noneIsNoSecret() throws {
+    var base = DeliverySettings()
+    base.signingSecret = "s"
+    #expect(try settings(#"{"secret": "none"}"#, over: base).signingSecret == nil)
+    #expect(try settings(#"{"secret": "other"}"#, over: base).signingSecret == "other")
   }
 }

@@ -82,8 +82,7 @@ struct SecretsTests {
 
   @Test func refusalsNameTheSecretAndNeverItsValue() {
     let secrets = Secrets([
-      "token": .init(values: ["hunter2"], urls: ["https://a.example"]),
-      "empty": .init(values: [], urls: ["https://a.example"]),
+      "token": .init(values: ["hunter2"], urls: ["https://a.example"])
     ])
     func refusal(_ name: String, _ url: String) -> DeliveryRefusal? {
       if case .failure(let refusal) = secrets.secret(name, for: url) { return refusal }
@@ -91,7 +90,6 @@ struct SecretsTests {
     }
     for refusal in [
       refusal("other", "https://a.example/"), refusal("token", "https://b.example/"),
-      refusal("empty", "https://a.example/"),
     ] {
       #expect(refusal?.reason == .authentication)
       #expect(refusal?.detail.contains("dispatcher.secrets") == true)
