@@ -187,8 +187,6 @@ let package = Package(
       name: "DatabusTestKitTests",
       dependencies: ["DatabusTestKit", "MemoryTransport", "MemoryState"], swiftSettings: swift),
     .testTarget(
-      name: "DispatcherTests", dependencies: ["Dispatcher"], swiftSettings: swift),
-    .testTarget(
       name: "DatabusCommandLineTests",
       dependencies: [
         "DatabusCommandLine", "HTTPServer", "databus", "RedisServerFixture", "KafkaFixture", "RawHTTPClient",

@@ -66,7 +66,8 @@ extension DatabusCommand {
     let dispatcher = opened.dispatcher
     await stops.add { dispatcher.stop() }
     log.info(
-      "the dispatcher of \"\(configuration.pipeline.name)\" starts", at: section.settings.results.map(\.stream).joined(separator: ", "),
+      "the dispatcher of \"\(configuration.pipeline.name)\" starts",
+      at: section.settings.results.map(\.stream).joined(separator: ", "),
       [LogField("pid", Int(getpid())), LogField("deduplication", section.deduplication.type)])
     var failure: (any Error)?
     do { try await dispatcher.run() } catch { failure = error }

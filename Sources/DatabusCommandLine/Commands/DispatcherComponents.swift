@@ -1,5 +1,7 @@
 import DatabusCore
 import Dispatcher
+import HTTPClient
+import HTTPDelivery
 import RedisClient
 import RedisDeduplication
 import SQLiteDeduplication
@@ -57,9 +59,15 @@ extension BuiltInComponents {
           "responseBytes", .size(1...(16 << 20)), default: "16KiB",
           "So much of an answer's body is read; then the connection is closed, and the answer counts."),
       ])
-  ) { _, _ in
-    // To be made of HTTPDelivery.
-    throw TransportError(.fatal, "this build has no channel \"http\"")
+  ) { settings, context in
+    let client = HTTPClient.Configuration(
+      policy: try AddressPolicy(allow: settings.strings("allow")), maximumConnections: context.slots,
+      maximumConnectionsPerHost: context.slots, connectTimeout: settings.duration("connectTimeout"),
+      maximumBodyBytes: settings.size("responseBytes"), userAgent: settings.string("userAgent"),
+      authorityFile: settings.optionalString("caFile"), proxy: settings.optionalString("proxy"))
+    return try HTTPChannel(
+      HTTPChannel.Configuration(client: client, maximumPayloadBytes: context.payloadBytes), secrets: context.secrets,
+      clock: context.clock)
   }
 
   // MARK: Deduplication stores

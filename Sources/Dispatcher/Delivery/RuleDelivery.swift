@@ -19,7 +19,7 @@ public final class RuleDelivery: Sendable {
   /// Bytes of `delivery`, at most: more than the router lets through.
   public static let maximumBytes = 8 << 10
 
-  private let cache: Mutex<BoundedCache<[UInt8], Result<Override, DeliveryRefusal>>>
+  private let cache: Mutex<BoundedCache<ArraySlice<UInt8>, Result<Override, DeliveryRefusal>>>
 
   /// - Parameter capacity: different `delivery` objects that are remembered, at most.
   public init(capacity: Int = 2048) { cache = Mutex(BoundedCache(capacity: capacity)) }
@@ -27,29 +27,34 @@ public final class RuleDelivery: Sendable {
   /// The settings for a delivery: the rule's over the configuration's.
   ///
   /// - Parameters:
-  ///   - delivery: the object as it stands in the result; nil where there is none.
+  ///   - delivery: the object as it stands in the result; empty where there is none.
   ///   - base: what the configuration says for the destination.
   /// - Returns: a refusal with the reason `poison` that names the member and what it must be.
   public func settings(
-    of delivery: [UInt8]?, over base: DeliverySettings
+    of delivery: ArraySlice<UInt8>, over base: DeliverySettings
   ) -> Result<DeliverySettings, DeliveryRefusal> {
-    guard let delivery, !delivery.isEmpty else { return .success(base) }
+    if delivery.isEmpty { return .success(base) }
     if let known = cache.withLock({ $0.value(for: delivery) }) { return known.map { $0.applied(to: base) } }
     let read = RuleDelivery.read(delivery)
     // What is too large is refused, and not worth its room.
-    if delivery.count <= RuleDelivery.maximumBytes { cache.withLock { $0.insert(read, for: delivery) } }
+    if delivery.count <= RuleDelivery.maximumBytes {
+      // A copy of its own, so that the cache does not keep the whole record.
+      let key = Array(delivery)[...]
+      cache.withLock { $0.insert(read, for: key) }
+    }
     return read.map { $0.applied(to: base) }
   }
 
-  private static func read(_ delivery: [UInt8]) -> Result<Override, DeliveryRefusal> {
+  private static func read(_ delivery: ArraySlice<UInt8>) -> Result<Override, DeliveryRefusal> {
     func refusal(_ detail: String) -> Result<Override, DeliveryRefusal> { .failure(DeliveryRefusal(.poison, detail)) }
     guard delivery.count <= maximumBytes else {
       return refusal("\"delivery\" has \(delivery.count) bytes; at most \(maximumBytes) are permitted")
     }
+    let bytes = Array(delivery)
     do throws(JSONError) {
-      return try Override.read(JSONDocument.value(of: delivery)).mapError { DeliveryRefusal(.poison, $0.sentence) }
+      return try Override.read(JSONDocument.value(of: bytes)).mapError { DeliveryRefusal(.poison, $0.sentence) }
     } catch {
-      return refusal("\"delivery\" is \(JSONSyntax.describe(error, in: delivery))")
+      return refusal("\"delivery\" is \(JSONSyntax.describe(error, in: bytes))")
     }
   }
 }

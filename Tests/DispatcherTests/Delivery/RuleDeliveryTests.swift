@@ -5,11 +5,11 @@ struct RuleDeliveryTests {
   private func settings(
     _ text: String, over base: DeliverySettings = DeliverySettings(), _ reader: RuleDelivery = RuleDelivery()
   ) throws -> DeliverySettings {
-    try reader.settings(of: Array(text.utf8), over: base).get()
+    try reader.settings(of: Array(text.utf8)[...], over: base).get()
   }
 
   private func refusal(_ text: String) -> DeliveryRefusal? {
-    if case .failure(let refusal) = RuleDelivery().settings(of: Array(text.utf8), over: DeliverySettings()) {
+    if case .failure(let refusal) = RuleDelivery().settings(of: Array(text.utf8)[...], over: DeliverySettings()) {
       return refusal
     }
     return nil
@@ -117,7 +117,7 @@ struct RuleDeliveryTests {
         #expect(settings.timeout == .seconds(number), "round \(round)")
         #expect(settings.concurrency == number)
         #expect(throws: DeliveryRefusal.self) {
-          try reader.settings(of: Array(#"{"timeout": \#(number)}"#.utf8), over: base).get()
+          try reader.settings(of: Array(#"{"timeout": \#(number)}"#.utf8)[...], over: base).get()
         }
       }
     }
@@ -126,7 +126,17 @@ struct RuleDeliveryTests {
   @Test func whereThereIsNoneTheConfigurationCounts() throws {
     var base = DeliverySettings()
     base.concurrency = 5
-    #expect(try RuleDelivery().settings(of: nil, over: base).get() == base)
+    #expect(try RuleDelivery().settings(of: [], over: base).get() == base)
+  }
+
+  @Test func theObjectMayLieInTheMiddleOfARecord() throws {
+    let record = Array(#"{"id":"x","delivery":{"timeout":"7s"},"y":1}"#.utf8)
+    let start = try #require(record.indices.first { record[$0...].starts(with: Array(#"{"timeout"#.utf8)) })
+    let slice = record[start..<start + #"{"timeout":"7s"}"#.utf8.count]
+    let reader = RuleDelivery()
+    for _ in 0..<2 {
+      #expect(try reader.settings(of: slice, over: DeliverySettings()).get().timeout == .seconds(7))
+    }
   }
 
   @Test func noneIsNoSecret() throws {
