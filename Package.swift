@@ -126,7 +126,7 @@ let package = Package(
       name: "databus-bench",
       dependencies: [
         "DatabusCore", "CSimdJSON", "CSystem", "MemoryTransport", "SQLiteLogTransport", "SQLiteClient",
-        "MemoryState", "SQLiteState", "KafkaFixture", "CRdkafka",
+        "MemoryState", "SQLiteState", "KafkaFixture", "RedisServerFixture", "HTTPServer", "CRdkafka",
       ], path: "Benchmarks", exclude: ["CurlLoop", "KafkaPassThrough"], swiftSettings: swift),
     // What the router over Kafka is measured against.
     .executableTarget(

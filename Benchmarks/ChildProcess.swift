@@ -22,13 +22,16 @@ struct ChildProcess {
   }
 
   /// Where the `databus` binary is: beside this program.
-  static func databus() throws -> String {
+  static func databus() throws -> String { try beside("databus") }
+
+  /// Where a program of this package is: beside this one.
+  static func beside(_ name: String) throws -> String {
     let directory = try ownPath().split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(
       separator: "/")
-    let binary = directory + "/databus"
+    let binary = directory + "/" + name
     guard access(binary, X_OK) == 0 else {
       throw Failure(
-        description: "\(binary) is missing: bin/bench builds it, as `swift build -c release --product databus` does")
+        description: "\(binary) is missing: bin/bench builds it, as `swift build -c release --product \(name)` does")
     }
     return binary
   }

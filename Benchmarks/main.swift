@@ -16,6 +16,7 @@ let all: [(name: String, run: (Report) async throws -> Void)] = [
   ("table", { try await TableBenchmark.run($0, rounds: rounds) }),
   ("start", { try StartBenchmark.runStart($0, rounds: rounds) }),
   ("memory", { try StartBenchmark.runMemory($0, rounds: rounds) }),
+  ("dispatch", { try await DispatchBenchmark.run($0, rounds: rounds) }),
   ("kafka", { try await KafkaBenchmark.run($0, rounds: rounds) }),
 ]
 for name in names where !all.contains(where: { $0.name == name }) {
