@@ -145,6 +145,25 @@ struct HTTPClientLimitTests {
     }
   }
 
+  @Test func connectionsThatNobodyUsesGiveWayToOthers() async throws {
+    let servers = try (0..<6).map { _ in
+      try RawServer { connection in
+        while connection.readRequest() != nil { connection.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") }
+      }
+    }
+    defer { for server in servers { server.stop() } }
+    var configuration = try HTTPClient.Configuration.local()
+    configuration.maximumConnections = 2
+    try await withClient(configuration) { client in
+      for _ in 0..<2 {
+        let collector = Collector()
+        client.send(
+          servers.map { HTTPClientRequest(number: UInt64($0.port), url: "http://127.0.0.1:\($0.port)/") }, collector)
+        for result in await collector.wait(for: servers.count) { #expect(result.outcome.status == 200) }
+      }
+    }
+  }
+
   @Test func aRequestWithoutTimeLeftIsNotSent() async throws {
     let server = try RawServer(nil)
     try await withClient { client in

@@ -3,12 +3,11 @@ import HTTPClient
 import Testing
 
 struct HTTPClientTLSTests {
-  private static let folder = Task { try await onThread { try CertificateFolder() } }
-
   private func exchange(
     _ certificate: Certificate, authority: String? = "ca.pem", host: String = "localhost"
   ) async throws -> Result<HTTPClientResponse, HTTPClientFailure> {
-    let folder = try await Self.folder.value
+    let folder = try await onThread { try CertificateFolder() }
+    defer { folder.remove() }
     let server = try await certificate.serve(folder)
     defer { server.stop() }
     var configuration = try HTTPClient.Configuration.local()
@@ -82,7 +81,8 @@ struct HTTPClientTLSTests {
 
   @Test("many requests share one connection over HTTP/2", .enabled(if: node != nil, "there is no Node.js"))
   func http2() async throws {
-    let folder = try await Self.folder.value
+    let folder = try await onThread { try CertificateFolder() }
+    defer { folder.remove() }
     let server = try await ServerProcess.start(
       "node",
       [

@@ -1,5 +1,4 @@
 import Foundation
-import Synchronization
 
 #if canImport(Glibc)
   import Glibc
@@ -9,8 +8,32 @@ import Synchronization
 final class RawServer: Sendable {
   let port: Int
   private let listener: Int32
-  private let counted = Mutex(0)
-  private let open = Mutex(Set<Int32>())
+  private let state = State()
+
+  // Sendable: all of it is touched under `lock` only. (A contended `Mutex` is invisible to ThreadSanitizer.)
+  private final class State: @unchecked Sendable {
+    private let lock = NSLock()
+    private var counted = 0
+    private var open: Set<Int32> = []
+
+    var connections: Int { lock.withLock { counted } }
+
+    func begin(_ descriptor: Int32) {
+      lock.withLock {
+        counted += 1
+        open.insert(descriptor)
+      }
+    }
+
+    func end(_ descriptor: Int32) {
+      lock.withLock { _ = open.remove(descriptor) }
+      Glibc.close(descriptor)
+    }
+
+    func endAll() {
+      lock.withLock { for descriptor in open { shutdown(descriptor, Int32(SHUT_RDWR)) } }
+    }
+  }
 
   struct Failure: Error { var what: String }
 
@@ -30,27 +53,22 @@ final class RawServer: Sendable {
     guard code == 0 else { throw Failure(what: String(cString: strerror(errno))) }
     port = Int(UInt16(bigEndian: address.sin_port))
     guard let serve else { return }
-    Thread.detachNewThread { [weak self] in
+    let state = state
+    Thread.detachNewThread {
       while true {
         let descriptor = accept(listener, nil, nil)
         if descriptor < 0 { return }
-        guard let self else {
-          Glibc.close(descriptor)
-          return
-        }
-        self.counted.withLock { $0 += 1 }
-        self.open.withLock { _ = $0.insert(descriptor) }
+        state.begin(descriptor)
         Thread.detachNewThread {
           serve(RawConnection(descriptor: descriptor))
-          self.open.withLock { _ = $0.remove(descriptor) }
-          Glibc.close(descriptor)
+          state.end(descriptor)
         }
       }
     }
   }
 
   /// Connections that came.
-  var connections: Int { counted.withLock { $0 } }
+  var connections: Int { state.connections }
 
   /// Whether a connection waits that nobody has accepted.
   var hasCaller: Bool {
@@ -61,7 +79,7 @@ final class RawServer: Sendable {
   /// Ends all connections too, and with them the threads that serve them.
   func stop() {
     shutdown(listener, Int32(SHUT_RDWR))
-    open.withLock { for descriptor in $0 { shutdown(descriptor, Int32(SHUT_RDWR)) } }
+    state.endAll()
   }
 
   deinit { Glibc.close(listener) }

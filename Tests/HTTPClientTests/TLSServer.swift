@@ -90,7 +90,8 @@ final class CertificateFolder: Sendable {
     folder = FileManager.default.temporaryDirectory.appendingPathComponent("databus-tls-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     try openssl(
-      "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=databus-test-ca", "-keyout",
+      "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30", "-subj",
+      "/CN=databus-test-ca", "-keyout",
       path("ca.key"), "-out", path("ca.pem"))
     for (certificate, host, days) in [
       (Certificate.good, "DNS:localhost,IP:127.0.0.1", "30"), (.expired, "DNS:localhost", "-1"),
@@ -98,7 +99,8 @@ final class CertificateFolder: Sendable {
     ] {
       let name = certificate.rawValue
       try openssl(
-        "req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=databus-test", "-keyout", path("\(name).key"), "-out",
+        "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=databus-test",
+        "-keyout", path("\(name).key"), "-out",
         path("\(name).csr"))
       try "subjectAltName=\(host)\n".write(toFile: path("\(name).ext"), atomically: true, encoding: .utf8)
       try openssl(
@@ -107,7 +109,7 @@ final class CertificateFolder: Sendable {
     }
   }
 
-  deinit { try? FileManager.default.removeItem(at: folder) }
+  func remove() { try? FileManager.default.removeItem(at: folder) }
 
   func path(_ name: String) -> String { folder.appendingPathComponent(name).path }
 

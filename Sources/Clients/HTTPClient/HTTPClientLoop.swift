@@ -155,6 +155,11 @@ final class HTTPClientLoop: @unchecked Sendable {
 
   private func run() {
     databus_name_thread(configuration.name)
+    // What writes to a connection that is gone, TLS libraries included, is told so and ends nothing.
+    var signals = sigset_t()
+    sigemptyset(&signals)
+    sigaddset(&signals, SIGPIPE)
+    pthread_sigmask(SIG_BLOCK, &signals, nil)
     var isStopping = false
     while !isStopping {
       sleep()
