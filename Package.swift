@@ -187,13 +187,16 @@ let package = Package(
       name: "DatabusTestKitTests",
       dependencies: ["DatabusTestKit", "MemoryTransport", "MemoryState"], swiftSettings: swift),
     .testTarget(
+      name: "HTTPDeliveryTests", dependencies: ["HTTPDelivery", "Dispatcher", "HTTPClient", "HTTPServer"],
+      swiftSettings: swift),
+    .testTarget(
       name: "DatabusCommandLineTests",
       dependencies: [
         "DatabusCommandLine", "HTTPServer", "databus", "RedisServerFixture", "KafkaFixture", "RawHTTPClient",
       ],
       swiftSettings: swift),
     .testTarget(
-      name: "IntegrationTests", dependencies: ["DatabusCore", "KafkaFixture", "RedisServerFixture"],
+      name: "IntegrationTests", dependencies: ["DatabusCore", "Dispatcher", "KafkaFixture", "RedisServerFixture"],
       path: "Tests/Integration", swiftSettings: swift),
     .testTarget(
       name: "FaultTests",

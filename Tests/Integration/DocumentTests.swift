@@ -18,6 +18,8 @@ import Testing
 /// | `sh checked` | builds and tests: not run inside a test; programs and options must exist |
 /// | `json`, `jsonl` | must be JSON; with `file=NAME` written to the file; a configuration must be valid |
 /// | `python` | run by python3; it must succeed |
+/// | `python receiver`, `javascript receiver` | run by `ReceiverGuideTests` |
+/// | `go receiver` | shown: its toolchain is not asked for |
 /// | `text` | a drawing |
 /// | `text output` | must be what the block before it wrote; ids are compared as `ID` |
 /// | `swift from=PATH` | must stand, line by line, in the file, which is built and run elsewhere |
@@ -99,7 +101,7 @@ struct DocumentTests {
     case ("json", ""), ("json", "file"): try data(block, [block.text], workspace)
     case ("jsonl", ""), ("jsonl", "file"), ("jsonl", "typed"):
       try data(block, block.text.split(separator: "\n").map(String.init), workspace)
-    case ("text", ""): break
+    case ("text", ""), ("python", "receiver"), ("javascript", "receiver"), ("go", "receiver"): break
     case ("text", "output"): #expect(normal(output) == normal(block.text), "\(block.place)")
     case ("swift", "from"):
       let source = try Repository.text(block.value("from") ?? "").split(separator: "\n").map(trimmed)
@@ -112,7 +114,8 @@ struct DocumentTests {
 
   private static let kinds: [String: Set<String>] = [
     "sh": ["", "fails", "typed", "background", "stops", "checked"], "json": ["", "file"],
-    "jsonl": ["", "file", "typed"], "text": ["", "output"], "python": [""], "swift": ["from"],
+    "jsonl": ["", "file", "typed"], "text": ["", "output"], "python": ["", "receiver"], "javascript": ["receiver"],
+    "go": ["receiver"], "swift": ["from"],
   ]
 
   /// Why a block would not be run; nil where it would.
