@@ -86,6 +86,8 @@ let package = Package(
     .target(
       name: "SQLiteDeduplication", dependencies: ["Dispatcher", "SQLiteClient"],
       path: "Sources/DeduplicationStores/SQLite", swiftSettings: swift),
+    .target(
+      name: "AttemptLog", dependencies: ["DatabusCore", "Dispatcher", "SQLiteClient"], swiftSettings: swift),
 
     // Transports and state backends: they know the core and never each other.
     .target(
@@ -117,7 +119,7 @@ let package = Package(
       dependencies: [
         "DatabusCore", "MemoryTransport", "FileTransport", "SQLiteLogTransport", "KafkaTransport", "MemoryState",
         "SQLiteState", "RedisState", "RedisClient", "HTTPServer", "Dispatcher", "HTTPDelivery", "RedisDeduplication",
-        "SQLiteDeduplication",
+        "SQLiteDeduplication", "AttemptLog",
       ], swiftSettings: swift),
     .executableTarget(
       name: "databus", dependencies: ["DatabusCommandLine"], path: "Sources/Databus",
@@ -157,6 +159,9 @@ let package = Package(
     .testTarget(
       name: "HTTPClientTests", dependencies: ["HTTPClient", "HTTPServer"], swiftSettings: swift),
     .testTarget(
+      name: "HTTPDeliveryTests",
+      dependencies: ["HTTPDelivery", "Dispatcher", "HTTPClient", "HTTPServer", "DatabusTestKit"], swiftSettings: swift),
+    .testTarget(
       name: "SQLiteClientTests", dependencies: ["SQLiteClient"], swiftSettings: swift),
     .testTarget(
       name: "SQLiteLogTransportTests", dependencies: ["SQLiteLogTransport", "SQLiteClient", "DatabusTestKit"],
@@ -180,6 +185,9 @@ let package = Package(
     .testTarget(
       name: "SQLiteDeduplicationTests",
       dependencies: ["SQLiteDeduplication", "SQLiteClient", "MemoryTransport", "DatabusTestKit"], swiftSettings: swift),
+    .testTarget(
+      name: "AttemptLogTests",
+      dependencies: ["AttemptLog", "SQLiteClient"], swiftSettings: swift),
     .testTarget(
       name: "RedisDeduplicationTests",
       dependencies: ["RedisDeduplication", "RedisClient", "RedisServerFixture", "DatabusTestKit"], swiftSettings: swift),

@@ -1,17 +1,23 @@
 // swift-tools-version: 6.1
 import PackageDescription
 
-// A package of its own: what somebody writes who adds a transport and a state backend to Databus.
+// A package of its own: what somebody writes who adds a transport, a state backend and a delivery channel to Databus.
 let package = Package(
   name: "custom-transport",
   dependencies: [.package(name: "databus", path: "../..")],
   targets: [
     // The transport and the state backend.
     .target(name: "Spool", dependencies: [.product(name: "DatabusCore", package: "databus")]),
-    // `databus` with both of them known by name.
+    // The delivery channel.
+    .target(
+      name: "Drop",
+      dependencies: [
+        .product(name: "DatabusCore", package: "databus"), .product(name: "Dispatcher", package: "databus"),
+      ]),
+    // `databus` with all of them known by name.
     .executableTarget(
       name: "spool-databus",
-      dependencies: ["Spool", .product(name: "DatabusCommandLine", package: "databus")]),
+      dependencies: ["Spool", "Drop", .product(name: "DatabusCommandLine", package: "databus")]),
     // The engine inside a program of one's own, with nothing but memory: no SQLite, no client library.
     .executableTarget(
       name: "minimal-pipeline",
@@ -22,7 +28,7 @@ let package = Package(
     .testTarget(
       name: "SpoolTests",
       dependencies: [
-        "Spool", .product(name: "DatabusTestKit", package: "databus"),
+        "Spool", "Drop", .product(name: "DatabusTestKit", package: "databus"),
         // Programs that the tests run.
         "spool-databus", "minimal-pipeline",
       ]),

@@ -3,7 +3,7 @@ import DatabusTestKit
 import Testing
 
 /// The suites are shown to find what they look for: every case has a subject with one defect, which fails this case and
-/// passes all others (of deduplication, whose rules hang together, it may fail others too).
+/// passes all others (of deduplication and of channels, whose rules hang together, it may fail others too).
 @Suite struct MatrixTests {
   /// The bound of a wait is only reached where a subject is broken in a way that no case expects.
   private let timeout = Duration.seconds(20)
@@ -18,6 +18,10 @@ import Testing
 
   @Test func everyDeduplicationCaseHasItsDefect() {
     #expect(DeduplicationSuite.cases.map(\.name).sorted() == DeduplicationDefect.allCases.map(\.rawValue).sorted())
+  }
+
+  @Test func everyChannelCaseHasItsDefect() {
+    #expect(DeliverySuite.cases.map(\.name).sorted() == ChannelDefect.allCases.map(\.rawValue).sorted())
   }
 
   @Test func theSoundTransportPassesEveryCase() async {
@@ -61,6 +65,19 @@ import Testing
   func aBrokenDeduplicationFailsItsCase(_ defect: DeduplicationDefect) async {
     let broken = DeduplicationUnderTest("\(defect)") { BrokenDeduplication.subject(defect) }
     let report = await DeduplicationSuite.run(broken, timeout: timeout)
+    #expect(report.failed.contains(defect.rawValue), "\(report)")
+  }
+
+  @Test func theSoundChannelPassesEveryCase() async {
+    let sound = ChannelUnderTest("memory") { BrokenChannel.subject(nil) }
+    let report = await DeliverySuite.run(sound, timeout: timeout)
+    #expect(report.violations == [] && report.skipped.isEmpty, "\(report)")
+  }
+
+  @Test(arguments: ChannelDefect.allCases)
+  func aBrokenChannelFailsItsCase(_ defect: ChannelDefect) async {
+    let broken = ChannelUnderTest("\(defect)") { BrokenChannel.subject(defect) }
+    let report = await DeliverySuite.run(broken, timeout: timeout)
     #expect(report.failed.contains(defect.rawValue), "\(report)")
   }
 }

@@ -20,7 +20,8 @@ extension DatabusCommand {
       .init("source <(databus completion bash)", "Complete subcommands and options in this shell."),
     ],
     subcommands: [
-      run, dispatch, route, rules, events, tail, topics, status, positions, state, receive, validate, schema, reference,
-      completion, help, versionCommand,
+      run, dispatch, route, rules, events, tail, topics, status, deliveries, positions, state, receive, validate,
+      schema,
+      reference, completion, help, versionCommand,
     ])
 }

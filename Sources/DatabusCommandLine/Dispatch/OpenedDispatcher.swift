@@ -1,3 +1,4 @@
+import AttemptLog
 import DatabusCore
 import Dispatcher
 
@@ -5,6 +6,7 @@ import Dispatcher
 struct OpenedDispatcher: Sendable {
   let dispatcher: ResultDispatcher
   private let store: any DeduplicationStore
+  private let attempts: AttemptLog?
 
   /// What a run may ask for.
   struct Options: Sendable {
@@ -14,9 +16,9 @@ struct OpenedDispatcher: Sendable {
     var drain: Duration?
   }
 
-  /// Opens the store and the channels. The state and the transports are the caller's, and stay his.
+  /// Opens the store, the log of attempts and the channels. The state and the transports are the caller's, and stay his.
   ///
-  /// - Throws: `DeduplicationError`, and what a channel throws that cannot be made.
+  /// - Throws: `DeduplicationError`, `SQLiteError` of the log, and what a channel throws that cannot be made.
   init(
     _ section: DispatcherConfiguration, _ access: PipelineAccess, _ registry: DispatcherRegistry,
     transports: [String: any Transport], metrics: MetricRegistry, health: HealthBoard, options: Options
@@ -28,7 +30,12 @@ struct OpenedDispatcher: Sendable {
     }
     let store = try await OpenedDispatcher.openStore(section, configuration, registry, .pipeline, log)
     self.store = store
+    var attempts: AttemptLog?
     do {
+      if let configured = section.attempts {
+        attempts = try await AttemptLog(configured, metrics: metrics, log: log.named("attempts"))
+      }
+      self.attempts = attempts
       for risk in (try? await store.risks()) ?? [] {
         log.warning(risk, at: "deduplication", remedy: "what is forgotten there is sent again")
       }
@@ -40,8 +47,10 @@ struct OpenedDispatcher: Sendable {
       parts.stopsWhenIdle = options.stopsWhenIdle
       parts.failsFast = options.failsFast
       parts.drainTime = options.drain ?? section.drain
+      parts.observer = attempts
       dispatcher = try ResultDispatcher(parts)
     } catch {
+      await attempts?.close()
       await store.close()
       throw error
     }
@@ -82,7 +91,10 @@ struct OpenedDispatcher: Sendable {
   }
 
   /// Gives back what was opened here, after the dispatcher has ended.
-  func close() async { await store.close() }
+  func close() async {
+    await attempts?.close()
+    await store.close()
+  }
 }
 
 extension DispatcherConfiguration {

@@ -72,6 +72,9 @@ actor DeliveryDesk {
   /// When each attempt's claim was sent: its lease runs from there.
   var startedAt: [UInt64: Instant] = [:]
 
+  /// What the observer has not been told yet.
+  var notes: [DeliveryNote] = []
+
   // MARK: Ends
 
   var isDraining = false
@@ -137,6 +140,7 @@ actor DeliveryDesk {
     startAttempts(now)
     sendOut()
     ask(now)
+    tellNotes()
     tellEnds()
     tellRest()
   }

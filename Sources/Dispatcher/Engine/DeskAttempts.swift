@@ -167,12 +167,13 @@ extension DeliveryDesk {
     case .done, .stale:
       unstart(job, now)
       leave(job, now)
-      if answer == .done { note(job, .duplicate, "it has arrived before") }
+      note(job, .duplicate, answer == .done ? "it has arrived before" : "a later copy of it is in a retry stream")
       parts.metrics.duplicates.add(1)
       end(job)
     case .dead:
       unstart(job, now)
       leave(job, now)
+      note(job, .duplicate, "it was given up before")
       parts.metrics.duplicates.add(1)
       end(job)
     case .settled, .refused:
@@ -273,6 +274,7 @@ extension DeliveryDesk {
       job.state = .settling
       settle(job, .done)
     case .rejected(let reason, let endsDestination):
+      note(job, .rejected, outcome.detail)
       if endsDestination { disable(job, outcome.detail) }
       giveUp(job, reason, outcome.detail, now, isClaimed: true)
     case .retry(let isFault, let after):
@@ -313,14 +315,30 @@ extension DeliveryDesk {
     copies.removeAll(keepingCapacity: true)
   }
 
-  func note(_ job: DeliveryJob, _ happening: DeliveryNote.Happening, _ detail: String) {
-    guard let observer = parts.observer else { return }
-    observer.note([
-      DeliveryNote(
-        id: job.webhookID, happening: happening, at: clock.wallMilliseconds(), attempts: job.attempts,
-        destination: DispatchText.redacted(job.destinationURL), rule: job.rule, event: job.event,
-        result: job.carried.origin ?? job.record.locator, status: job.lastOutcome?.status, detail: detail,
-        duration: job.lastOutcome?.duration ?? .zero)
-    ])
+  /// Tells the observer of this turn.
+  func tellNotes() {
+    if notes.isEmpty { return }
+    parts.observer?.note(notes)
+    notes.removeAll(keepingCapacity: true)
+  }
+
+  /// Notes something for people who ask later.
+  ///
+  /// - Parameter change: adds what only this kind of note has.
+  func note(
+    _ job: DeliveryJob, _ happening: DeliveryNote.Happening, _ detail: String,
+    _ change: (inout DeliveryNote) -> Void = { _ in }
+  ) {
+    guard parts.observer != nil else { return }
+    var note = DeliveryNote(
+      id: job.webhookID, happening, at: clock.wallMilliseconds(), attempts: job.attempts, url: job.destinationURL,
+      rule: job.rule, event: job.event, origin: job.carried.origin, partition: job.record.partition,
+      position: job.record.position, detail: detail)
+    if happening.isAttempt, let outcome = job.lastOutcome {
+      note.status = outcome.status
+      note.duration = outcome.duration
+    }
+    change(&note)
+    notes.append(note)
   }
 }

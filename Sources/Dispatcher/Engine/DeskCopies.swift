@@ -41,11 +41,15 @@ extension DeliveryDesk {
     // A delivery that waits in memory is the store's, too: it learns where it is now.
     job.afterWriting = isClaimed || job.claim != 0 ? .stored : .nothing
     if isSpill { parts.metrics.spilled.add(1) } else { parts.metrics.stored.add(1) }
-    copies[.retry(results: settings.resultsStream(of: job.record.partition.stream), tier: tier), default: []].append(
+    let results = settings.resultsStream(of: job.record.partition.stream)
+    copies[.retry(results: results, tier: tier), default: []].append(
       .init(
         number: job.number, key: job.record.key, value: job.record.value,
         headers: carried.headers(behind: job.record.headers), timestamp: wall))
-    note(job, .stored, isSpill ? "set aside for want of room" : "to be tried again later")
+    note(job, .stored, isSpill ? "set aside for want of room" : "to be tried again later") { note in
+      note.stream = policy.stream(of: results, tier: tier)
+      note.due = carried.due
+    }
   }
 
   /// Gives the delivery up: a dead letter says why.
@@ -55,7 +59,7 @@ extension DeliveryDesk {
     job.state = .writing
     job.afterWriting = isClaimed ? .dead : .nothing
     parts.metrics.deadLetters(reason).add(1)
-    note(job, .dead, "\(reason.rawValue): \(detail)")
+    note(job, .dead, detail) { $0.reason = reason }
     copies[.deadLetters, default: []].append(DispatchLetter.make(job, reason, detail, at: clock.wallMilliseconds()))
   }
 

@@ -1,4 +1,7 @@
 import DatabusCommandLine
+import Drop
 import Spool
 
-DatabusCommand.main(registering: [.transport(SpoolTransport.type), .stateBackend(FolderState.type)])
+DatabusCommand.main(registering: [
+  .transport(SpoolTransport.type), .stateBackend(FolderState.type), .deliveryChannel(DropChannel.type),
+])

@@ -1,5 +1,6 @@
 import DatabusCore
 import DatabusTestKit
+import Drop
 import Foundation
 import Spool
 import Testing
@@ -20,7 +21,38 @@ private let skipped: Set = [
   "positions without records are passed", "an added partition is listed and delivered from its beginning",
 ]
 
+/// A file is written or it is not: nothing hangs.
+private let skippedOfDeliveries: Set = [
+  "an attempt that hangs ends by its deadline", "a destination that hangs keeps no other waiting",
+]
+
 @Suite struct ConformanceTests {
+  @Test(arguments: DeliverySuite.cases)
+  func theChannelConforms(_ one: ConformanceCase<ChannelUnderTest>) async {
+    let drop = ChannelUnderTest("drop") {
+      let folder = try TemporaryFolder()
+      let inbox = "\(folder.path)/here"
+      try FileManager.default.createDirectory(atPath: inbox, withIntermediateDirectories: true)
+      var subject = ChannelSubject(
+        channel: DropChannel(path: folder.path), destination: "drop://here",
+        refused: [
+          "drop:", "drop://", "drop://here/x", "drop://../here", "drop://a.b", "drop://here?x", "drop://here:1",
+        ]
+      ) {
+        try FileManager.default.contentsOfDirectory(atPath: inbox).map { name in
+          ReceivedDelivery(id: name, bytes: [UInt8](try Data(contentsOf: URL(fileURLWithPath: "\(inbox)/\(name)"))))
+        }
+      }
+      subject.unreachable = "drop://gone"
+      return subject
+    }
+    let outcome = await one.run(drop)
+    var isSkipped = false
+    if case .skipped = outcome { isSkipped = true }
+    #expect(outcome.violations == [])
+    #expect(isSkipped == skippedOfDeliveries.contains(one.name), "\(outcome)")
+  }
+
   @Test(arguments: TransportSuite.cases)
   func theTransportConforms(_ one: ConformanceCase<TransportUnderTest>) async {
     var spool = TransportUnderTest("spool") { _ in

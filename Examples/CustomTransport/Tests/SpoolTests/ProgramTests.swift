@@ -28,12 +28,12 @@ import Testing
   }
 
   /// The package's configuration file, copied to where its data may lie.
-  private func configuration() throws -> String {
+  private func configuration(_ name: String = "databus.json") throws -> String {
     let package = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
       .deletingLastPathComponent()
-    let copy = "\(folder.path)/databus.json"
+    let copy = "\(folder.path)/\(name)"
     if !FileManager.default.fileExists(atPath: copy) {
-      try FileManager.default.copyItem(atPath: package.appendingPathComponent("databus.json").path, toPath: copy)
+      try FileManager.default.copyItem(atPath: package.appendingPathComponent(name).path, toPath: copy)
     }
     return copy
   }
@@ -79,6 +79,31 @@ import Testing
     #expect(second.code == 0, "\(second.output)")
     #expect(try results().count == 2)
     #expect(try results().last?.contains(#""payload":{"type": "user:login"}"#) == true)
+  }
+
+  @Test func aRuleDeliversThroughTheChannelOfThisPackage() async throws {
+    let databus = try program("spool-databus")
+    let file = try configuration("dispatch.json")
+    let spool = SpoolTransport(path: "\(folder.path)/data")
+    func append(_ text: String, to stream: String) throws { try spool.append(Array(text.utf8), to: stream) }
+    let inbox = "\(folder.path)/inboxes/orders"
+    try FileManager.default.createDirectory(atPath: inbox, withIntermediateDirectories: true)
+    try append(
+      #"{"ruleId": "r", "events": ["order:*"], "destinationUrl": "drop://orders", "transforms": [], "filters": []}"#,
+      to: "rules")
+    try append(#"{"type": "order:new", "data": {"number": 7}}"#, to: "events")
+    let (code, output) = try run(databus, "run", "--with-dispatcher", "--config", file, "--until-idle")
+    #expect(code == 0, "\(output)")
+    let names = try FileManager.default.contentsOfDirectory(atPath: inbox)
+    #expect(names.count == 1, "\(output)")
+    let name = try #require(names.first)
+    #expect(
+      try String(contentsOfFile: "\(inbox)/\(name)", encoding: .utf8)
+        == #"{"type": "order:new", "data": {"number": 7}}"#)
+
+    let told = try run(databus, "deliveries", "show", name, "--config", file)
+    #expect(
+      told.code == 0 && told.output.contains("drop://orders") && told.output.contains("written"), "\(told.output)")
   }
 
   @Test func aProgramOverTheCoreAndMemoryNeedsNoClientLibrary() throws {
