@@ -20,7 +20,7 @@ extension DatabusCommand {
       .init("source <(databus completion bash)", "Complete subcommands and options in this shell."),
     ],
     subcommands: [
-      run, dispatch, route, rules, events, tail, topics, status, positions, state, receive, validate, schema, reference,
+      run, dispatch, route, rules, events, tail, topics, status, positions, state, destinations, dlq, ping, receive, validate, schema, reference,
       completion, help, versionCommand,
     ])
 }
