@@ -26,6 +26,7 @@ enum DeduplicationDefect: String, CaseIterable, Sendable {
   case sharesNothing = "of claims at the same time one is granted"
   case answersEightThousand = "ten thousand deliveries in one call"
   case cutsTokens = "ids and tokens are bits, whatever they are"
+  case claimsByLooking = "states are told, and nothing changes by it"
   case removesNoMarks = "marks are set, replaced and removed"
   case forgetsAtKill = "what was answered survives a kill"
   case neverCloses = "a closed store says so"
@@ -136,6 +137,14 @@ final class BrokenDeduplication: DeduplicationStore {
     return defect == .letsAnyoneSettle ? .settled : answer
   }
 
+  func states(of ids: [DeliveryID]) async throws -> [DeduplicationState?] {
+    let states = try await base.states(of: ids)
+    if defect == .claimsByLooking {
+      _ = try await base.process(
+        ids.map { .claim(.init(id: $0, token: 1 << 50, lease: .seconds(1000), retention: .seconds(1000))) })
+    }
+    return states
+  }
   func marks() async throws -> [DispatchMark] { try await base.marks() }
   func set(_ mark: DispatchMark) async throws { try await base.set(mark) }
   func remove(_ subject: DispatchMark.Subject, _ kind: DispatchMark.Kind) async throws {

@@ -1,3 +1,4 @@
+import DatabusCore
 import DatabusTestKit
 import Dispatcher
 import SQLiteDeduplication
@@ -30,6 +31,9 @@ private struct FolderStore: DeduplicationStore {
 
   func process(_ requests: [DeduplicationRequest]) async throws -> [DeduplicationAnswer] {
     try await store.process(requests)
+  }
+  func states(of ids: [DeliveryID]) async throws -> [DeduplicationState?] {
+    try await store.states(of: ids)
   }
   func marks() async throws -> [DispatchMark] { try await store.marks() }
   func set(_ mark: DispatchMark) async throws { try await store.set(mark) }

@@ -26,7 +26,7 @@ extension DatabusCommand {
       .flag("fail-fast", "End with exit code 1 where a transport, the state or the store is away at start"),
       .value("drain", "TIME", kind: .duration, "How long to wait for attempts after a signal (dispatcher.drain)"),
       .logLevel,
-    ], handlesSignals: true
+    ], subcommands: [dispatchCancel], handlesSignals: true
   ) { arguments, context in
     let configuration = try context.configuration(arguments)
     let section = try DispatcherConfiguration.required(configuration, context)

@@ -20,8 +20,7 @@ extension DatabusCommand {
       .init("source <(databus completion bash)", "Complete subcommands and options in this shell."),
     ],
     subcommands: [
-      run, dispatch, route, rules, events, tail, topics, status, deliveries, positions, state, receive, validate,
-      schema,
-      reference, completion, help, versionCommand,
+      run, dispatch, route, rules, events, tail, topics, status, deliveries, destinations, dlq, ping, positions, state,
+      receive, validate, schema, reference, completion, help, versionCommand,
     ])
 }

@@ -19,6 +19,8 @@ final class StreamReader {
     case start
     /// What comes from now on.
     case end
+    /// What is not older than so many milliseconds since 1970, where the transport finds that; else everything.
+    case time(Int64)
   }
 
   struct Batch: Sendable {
@@ -28,7 +30,8 @@ final class StreamReader {
   }
 
   private let source: any EventSource
-  private let start: Start
+  /// Where each partition is read from.
+  private let starts: [PartitionID: Position]
   private let isBounded: Bool
   /// Where the stream stood at the call.
   private let bounds: [PartitionID: PartitionBounds]
@@ -37,20 +40,29 @@ final class StreamReader {
 
   /// - Parameter isBounded: ends where the stream stood at the call.
   init(_ transport: any Transport, _ stream: String, from start: Start, isBounded: Bool) async throws {
-    self.start = start
     self.isBounded = isBounded
     source = try await transport.makeSource(stream, .everything(from: [:]))
     do {
       let partitions = try await source.partitions()
       let all = try await source.bounds(of: partitions)
-      bounds = Dictionary(zip(partitions, all).map { ($0, $1) }, uniquingKeysWith: { a, _ in a })
+      let bounds = Dictionary(zip(partitions, all).map { ($0, $1) }, uniquingKeysWith: { a, _ in a })
+      self.bounds = bounds
+      switch start {
+      case .start: starts = bounds.mapValues(\.first)
+      case .end: starts = bounds.mapValues(\.end)
+      case .time(let time):
+        guard source.capabilities.seeksByTime else {
+          starts = bounds.mapValues(\.first)
+          break
+        }
+        let found = try await source.positions(of: partitions, at: time)
+        starts = Dictionary(zip(partitions, found).map { ($0, $1) }, uniquingKeysWith: { a, _ in a })
+      }
     } catch {
       await source.close()
       throw error
     }
-    for (partition, bounds) in bounds {
-      positions[partition] = start == .start ? bounds.first.next : bounds.end.next
-    }
+    positions = starts.mapValues(\.next)
   }
 
   /// Records between where it stands and where the stream stood at the call.
@@ -68,8 +80,7 @@ final class StreamReader {
       for assignment in assignments {
         let partition = assignment.partition
         let first = try await source.bounds(of: [partition])[0].first
-        let known = bounds[partition]
-        let position = known.map { start == .start ? $0.first : $0.end } ?? first
+        let position = starts[partition] ?? first
         try await source.seek(assignment, to: position)
         positions[partition] = position.next
       }

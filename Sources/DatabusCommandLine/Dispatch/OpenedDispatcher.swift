@@ -70,7 +70,8 @@ struct OpenedDispatcher: Sendable {
     return try await type.make(section.deduplication.settings, context)
   }
 
-  private static func openChannels(
+  /// Opens the delivery channels of a configuration, by scheme.
+  static func openChannels(
     _ section: DispatcherConfiguration, _ configuration: DatabusConfiguration, _ registry: DispatcherRegistry,
     _ log: Logger
   ) async throws -> [String: any DeliveryChannel] {

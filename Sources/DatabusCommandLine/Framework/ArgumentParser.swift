@@ -29,6 +29,8 @@ public struct ArgumentParser {
     var path = [program.name]
     var rest = words[...]
     while !command.subcommands.isEmpty {
+      // One that does something by itself is meant itself where no word follows.
+      if command.run != nil, rest.first?.hasPrefix("-") ?? true { break }
       guard let word = rest.first else { return .help(command, path: path) }
       if word == "--help" || word == "-h" { return .help(command, path: path) }
       if word == "--version", path.count == 1, let version = command.subcommand("version") {
@@ -170,7 +172,10 @@ public struct ArgumentParser {
         }
       }
     }
-    for value in rest { report("\"\(value)\" is one argument too many") }
+    for value in rest {
+      let isSubcommand = command.subcommand(value) != nil
+      report("\"\(value)\" is one argument too many", isSubcommand ? "write a subcommand before all options" : nil)
+    }
   }
 
   private mutating func checkRequired() {

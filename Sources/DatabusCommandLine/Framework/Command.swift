@@ -28,13 +28,17 @@ public struct Command: Sendable {
     }
   }
 
+  /// - Parameter subcommands: of a command that does something by itself too (`dispatch`, `dispatch cancel`). It has no operands then: a
+  ///   word behind it is a subcommand.
   public init(
     _ name: String, summary: String, discussion: String = "", examples: [Example] = [], options: [Option] = [],
-    operands: [Operand] = [], isHidden: Bool = false, handlesSignals: Bool = false, run: @escaping Run
+    operands: [Operand] = [], subcommands: [Command] = [], isHidden: Bool = false, handlesSignals: Bool = false,
+    run: @escaping Run
   ) {
+    precondition(operands.isEmpty || subcommands.isEmpty, "\(name): a word is an operand or a subcommand, never either")
     self.init(
       name: name, summary: summary, discussion: discussion, examples: examples, options: options, operands: operands,
-      subcommands: [], isHidden: isHidden, handlesSignals: handlesSignals, run: run)
+      subcommands: subcommands, isHidden: isHidden, handlesSignals: handlesSignals, run: run)
   }
 
   /// A command that only has subcommands: `rules`.

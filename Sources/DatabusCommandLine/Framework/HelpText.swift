@@ -19,14 +19,15 @@ public enum HelpText {
   }
 
   static func usage(_ command: Command, _ name: String) -> String {
-    if !command.subcommands.isEmpty { return "\(name) SUBCOMMAND ..." }
+    if command.run == nil { return "\(name) SUBCOMMAND ..." }
     var words = [name]
     for option in command.options {
       let word = option.kind == nil ? "--\(option.name)" : "--\(option.name) \(option.placeholder)"
       words.append(option.isRequired ? word : "[\(word)]")
     }
     words += command.operands.map(operand)
-    return words.joined(separator: " ")
+    let line = words.joined(separator: " ")
+    return command.subcommands.isEmpty ? line : "\(line)\n       \(name) SUBCOMMAND ..."
   }
 
   private static func operand(_ operand: Operand) -> String {

@@ -43,6 +43,7 @@ public enum DeduplicationSuite {
     ConformanceCase("of claims at the same time one is granted", race),
     ConformanceCase("ten thousand deliveries in one call", many),
     ConformanceCase("ids and tokens are bits, whatever they are", bits),
+    ConformanceCase("states are told, and nothing changes by it", states),
     ConformanceCase("marks are set, replaced and removed", marks),
     ConformanceCase("what was answered survives a kill", reopen),
     ConformanceCase("a closed store says so", closed),

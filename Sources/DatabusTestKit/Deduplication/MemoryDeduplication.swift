@@ -50,6 +50,16 @@ public final class MemoryDeduplication: DeduplicationStore {
   /// What is remembered of a delivery, expired or not.
   public func remembered(_ id: DeliveryID) -> RememberedDelivery? { storage.contents.withLock { $0.deliveries[id] } }
 
+  public func states(of ids: [DeliveryID]) async throws -> [DeduplicationState?] {
+    let now = clock.wallMilliseconds()
+    return try access { contents in
+      ids.map { id in
+        guard let entry = contents.deliveries[id], entry.expiry > now else { return nil }
+        return DeduplicationState(entry.state, replays: entry.replays)
+      }
+    }
+  }
+
   public func marks() async throws -> [DispatchMark] { try access { Array($0.marks.values) } }
 
   public func set(_ mark: DispatchMark) async throws {

@@ -130,6 +130,40 @@ extension DeduplicationSuite {
     }
   }
 
+  static func states(_ store: DeduplicationUnderTest, _ trial: Trial) async throws {
+    try await with(store, trial) { run in
+      let store = run.store
+      let ids = (1...6).map { DeduplicationRun.id(UInt64($0)) }
+      func check(_ expected: [DeduplicationState?], _ place: String) async throws {
+        let found = try await trial.within("states") { try await store.states(of: ids) }
+        trial.checkEqual(found, expected, "the states", at: place)
+      }
+      try await check([nil, nil, nil, nil, nil, nil], "before anything was claimed")
+      for (replays, id) in ids.dropLast().enumerated() {
+        run.checkGranted(try await run.claim(id, 1, replays: replays), "the first claim")
+      }
+      let ends: [DeduplicationRequest.Settlement.State] = [.waiting(long), .stored, .done, .dead]
+      for (id, end) in zip(ids.dropFirst(), ends) {
+        run.check(try await run.settle(id, 1, end), .settled, "the owner's settlement")
+      }
+      var states: [DeduplicationState?] = []
+      for (replays, state) in [RememberedDelivery.State.claimed, .waiting, .stored, .done, .dead].enumerated() {
+        states.append(DeduplicationState(state, replays: replays))
+      }
+      states.append(nil)
+      try await check(states, "after each was settled")
+      run.checkBusy(try await run.claim(ids[0], 2), "a claim of what was looked at")
+      run.checkGranted(try await run.claim(ids[5], 2), "the first claim of what nobody knew")
+      let none = try await trial.within("states of none") { try await store.states(of: []) }
+      trial.checkEqual(none, [], "the states", at: "of no ids")
+      run.check(try await run.settle(ids[4], 1, .dead, retention: run.subject.short), .settled, "a short memory")
+      try await run.passShort()
+      let last = ids[4]
+      let forgotten = try await trial.within("states") { try await store.states(of: [last]) }
+      trial.checkEqual(forgotten, [nil], "the state", at: "of what was forgotten")
+    }
+  }
+
   static func marks(_ store: DeduplicationUnderTest, _ trial: Trial) async throws {
     try await with(store, trial) { run in
       let store = run.store
@@ -209,6 +243,7 @@ extension DeduplicationSuite {
       try await check("process") {
         _ = try await store.process([.claim(.init(id: id, token: 1, lease: long, retention: long))])
       }
+      try await check("states") { _ = try await store.states(of: [id]) }
       try await check("marks") { _ = try await store.marks() }
       try await check("set") { try await store.set(DispatchMark(.rule("a"), .paused, at: 1)) }
       try await check("remove") { try await store.remove(.rule("a"), .paused) }

@@ -138,6 +138,24 @@ enum DeliveryScript {
     }
   }
 
+  // MARK: Values
+
+  /// What a key's value says; nil for a value that is not ours.
+  static func state(of value: [UInt8]) -> DeduplicationState? {
+    if !value.isEmpty, value.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) {
+      return Int(String(decoding: value, as: UTF8.self)).map { DeduplicationState(.done, replays: $0) }
+    }
+    guard value.count == 23 else { return nil }
+    let replays = value[13..<17].reduce(0) { $0 << 8 | Int($1) }
+    switch value[0] {
+    case UInt8(ascii: "C"), UInt8(ascii: "U"): return DeduplicationState(.claimed, replays: replays)
+    case UInt8(ascii: "P"): return DeduplicationState(.waiting, replays: replays)
+    case UInt8(ascii: "R"): return DeduplicationState(.stored, replays: replays)
+    case UInt8(ascii: "X"): return DeduplicationState(.dead, replays: replays)
+    default: return nil
+    }
+  }
+
   // MARK: Answers
 
   /// nil for a number that the script does not answer.

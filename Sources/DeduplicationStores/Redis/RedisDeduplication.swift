@@ -101,16 +101,44 @@ public actor RedisDeduplication: DeduplicationStore {
     default: throw unexpected
     }
     guard let answer = DeliveryScript.answer(number) else {
-      let id =
-        switch request {
-        case .claim(let claim): claim.id
-        case .settle(let settlement): settlement.id
-        }
-      throw DeduplicationError.unusable(
-        "What Redis at \(connection.place) remembers of the delivery \(id) is of a newer release or of another program: run that "
-          + "release, or use another database.")
+      switch request {
+      case .claim(let claim): throw foreign(claim.id)
+      case .settle(let settlement): throw foreign(settlement.id)
+      }
     }
     return answer
+  }
+
+  private func foreign(_ id: DeliveryID) -> DeduplicationError {
+    .unusable(
+      "What Redis at \(connection.place) remembers of the delivery \(id) is of a newer release or of another program: run that "
+        + "release, or use another database.")
+  }
+
+  public func states(of ids: [DeliveryID]) throws -> [DeduplicationState?] {
+    try translated {
+      var states: [DeduplicationState?] = []
+      states.reserveCapacity(ids.count)
+      var start = 0
+      while start < ids.count {
+        let end = min(start + RedisDeduplication.largestPipeline, ids.count)
+        pipeline.removeAll()
+        for id in ids[start..<end] {
+          pipeline.begin("GET", arguments: 1)
+          pipeline.append(keyPrefix, words: (id.high, id.low))
+        }
+        for (index, reply) in try connection.send(pipeline).enumerated() {
+          let id = ids[start + index]
+          states.append(
+            try reply.checked().bytes.map { value in
+              guard let state = DeliveryScript.state(of: value) else { throw foreign(id) }
+              return state
+            })
+        }
+        start = end
+      }
+      return states
+    }
   }
 
   /// Sends the pipeline, and waits for replicas where they are wanted.

@@ -29,14 +29,34 @@ struct DeliveryStatements {
     return answer
   }
 
+  /// What is remembered of deliveries. Works on a file that is open for reading only, too.
+  static func states(
+    of ids: [DeliveryID], in connection: SQLiteConnection, at now: Int64
+  ) throws -> [DeduplicationState?] {
+    let find = try connection.prepare("SELECT state, replays, expiry FROM deliveries WHERE id = ?")
+    return try ids.map { id in
+      try find.bind(1, id.bytes)
+      let known = try find.first { row -> DeduplicationState? in
+        guard row.integer(2) > now else { return nil }
+        return DeduplicationState(try checkedState(row.integer(0)).state, replays: Int(row.integer(1)))
+      }
+      return known ?? nil
+    }
+  }
+
+  private static func checkedState(
+    _ number: Int64
+  ) throws -> (state: RememberedDelivery.State, isOutcomeUnknown: Bool) {
+    if let (state, isOutcomeUnknown) = state(of: number) { return (state, isOutcomeUnknown) }
+    throw DeduplicationError.unusable(
+      "A delivery in the deduplication file has the unknown state \(number): restore the file from a backup, or move it away."
+    )
+  }
+
   private func delivery(_ id: [UInt8]) throws -> RememberedDelivery? {
     try find.bind(1, id)
     return try find.first { row in
-      guard let (state, isOutcomeUnknown) = DeliveryStatements.state(of: row.integer(0)) else {
-        throw DeduplicationError.unusable(
-          "A delivery in the deduplication file has the unknown state \(row.integer(0)): restore the file from a backup, or move it away."
-        )
-      }
+      let (state, isOutcomeUnknown) = try DeliveryStatements.checkedState(row.integer(0))
       return RememberedDelivery(
         state: state, token: UInt64(bitPattern: row.integer(1)), isOutcomeUnknown: isOutcomeUnknown,
         attempts: Int(row.integer(2)), replays: Int(row.integer(3)), due: row.integer(4), expiry: row.integer(5))

@@ -14,9 +14,9 @@ public actor SQLiteDeduplication: DeduplicationStore {
   public enum Access: Sendable {
     /// Makes or migrates the file, and refuses a second dispatcher.
     case dispatcher
-    /// Reads and sets marks, with or without a dispatcher beside it; takes no deliveries.
+    /// Reads everything and sets marks, with or without a dispatcher beside it; takes no deliveries.
     case marks
-    /// Reads marks and changes nothing.
+    /// Reads everything and changes nothing.
     case reader
   }
 
@@ -155,6 +155,10 @@ public actor SQLiteDeduplication: DeduplicationStore {
         return answers
       }
     }
+  }
+
+  public func states(of ids: [DeliveryID]) throws -> [DeduplicationState?] {
+    try translated { try DeliveryStatements.states(of: ids, in: opened(), at: clock.wallMilliseconds()) }
   }
 
   // MARK: Forgetting

@@ -15,6 +15,10 @@ public protocol DeduplicationStore: Sendable {
   /// were lost.
   func process(_ requests: [DeduplicationRequest]) async throws -> [DeduplicationAnswer]
 
+  /// What is remembered of deliveries, in the order of their ids; nil for what nobody knows. Nothing changes by it: tools ask beside a
+  /// running dispatcher.
+  func states(of ids: [DeliveryID]) async throws -> [DeduplicationState?]
+
   /// The marks of destinations and rules that operators or receivers have set, in no order.
   func marks() async throws -> [DispatchMark]
   /// Sets a mark. One of the same subject and kind is replaced.
@@ -125,6 +129,18 @@ public enum DeduplicationAnswer: Sendable, Hashable {
   case settled
   /// To a settlement: another attempt owns the delivery now. `done` is never refused: the receiver has said yes.
   case refused
+}
+
+/// What a deduplication store knows of a delivery, as far as tools ask.
+public struct DeduplicationState: Sendable, Hashable {
+  public var state: RememberedDelivery.State
+  /// How often the delivery was replayed by an operator.
+  public var replays: Int
+
+  public init(_ state: RememberedDelivery.State, replays: Int = 0) {
+    self.state = state
+    self.replays = replays
+  }
 }
 
 /// What an operator, or a receiver that is gone, has said about a destination or a rule.

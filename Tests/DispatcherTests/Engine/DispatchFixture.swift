@@ -123,6 +123,10 @@ final class SwitchedStore: DeduplicationStore {
     try check()
     return try await base.process(requests)
   }
+  func states(of ids: [DeliveryID]) async throws -> [DeduplicationState?] {
+    try check()
+    return try await base.states(of: ids)
+  }
   func marks() async throws -> [DispatchMark] {
     try check()
     return try await base.marks()
