@@ -122,17 +122,8 @@ let package = Package(
     .executableTarget(
       name: "databus", dependencies: ["DatabusCommandLine"], path: "Sources/Databus",
       swiftSettings: swift),
-    .executableTarget(
-      name: "databus-bench",
-      dependencies: [
-        "DatabusCore", "CSimdJSON", "CSystem", "MemoryTransport", "SQLiteLogTransport", "SQLiteClient",
-        "MemoryState", "SQLiteState", "KafkaFixture", "CRdkafka",
-      ], path: "Benchmarks", exclude: ["CurlLoop", "KafkaPassThrough"], swiftSettings: swift),
     // What the router over Kafka is measured against.
-    .executableTarget(
-      name: "kafka-pass-through", dependencies: ["CRdkafka"], path: "Benchmarks/KafkaPassThrough"),
     // What sending over HTTP is measured against.
-    .executableTarget(name: "curl-loop", dependencies: ["CCurl"], path: "Benchmarks/CurlLoop"),
 
     // What tests of several targets share.
     .target(name: "RawHTTPClient", path: "Tests/Support/RawHTTPClient", swiftSettings: swift),
@@ -140,66 +131,13 @@ let package = Package(
       name: "KafkaFixture", dependencies: ["CRdkafka"], path: "Tests/Support/KafkaFixture", swiftSettings: swift),
 
     // Tests: one folder per target, plus the suites that run real processes.
-    .testTarget(
-      name: "DatabusCoreTests",
-      dependencies: ["DatabusCore", "MemoryTransport", "MemoryState"], swiftSettings: swift),
-    .testTarget(
-      name: "MemoryTransportTests", dependencies: ["MemoryTransport", "DatabusTestKit"],
-      swiftSettings: swift),
-    .testTarget(
-      name: "FileTransportTests", dependencies: ["FileTransport", "MemoryState", "DatabusTestKit"],
-      swiftSettings: swift),
-    .testTarget(
-      name: "DispatcherTests",
-      dependencies: ["Dispatcher", "MemoryTransport", "MemoryState", "SQLiteDeduplication"], swiftSettings: swift),
-    .testTarget(
-      name: "HTTPServerTests", dependencies: ["HTTPServer", "RawHTTPClient"], swiftSettings: swift),
-    .testTarget(
-      name: "HTTPClientTests", dependencies: ["HTTPClient", "HTTPServer"], swiftSettings: swift),
-    .testTarget(
-      name: "SQLiteClientTests", dependencies: ["SQLiteClient"], swiftSettings: swift),
-    .testTarget(
-      name: "SQLiteLogTransportTests", dependencies: ["SQLiteLogTransport", "SQLiteClient", "DatabusTestKit"],
-      swiftSettings: swift),
-    .testTarget(
-      name: "KafkaTransportTests", dependencies: ["KafkaTransport", "KafkaFixture", "DatabusTestKit"],
-      swiftSettings: swift),
-    .testTarget(
-      name: "MemoryStateTests", dependencies: ["MemoryState", "DatabusTestKit"],
-      swiftSettings: swift),
-    .testTarget(
-      name: "SQLiteStateTests", dependencies: ["SQLiteState", "DatabusTestKit"],
-      swiftSettings: swift),
     .target(
       name: "RedisServerFixture", path: "Tests/Support/RedisServer", swiftSettings: swift),
-    .testTarget(
-      name: "RedisClientTests", dependencies: ["RedisClient", "RedisServerFixture"], swiftSettings: swift),
-    .testTarget(
-      name: "RedisStateTests",
-      dependencies: ["RedisState", "RedisClient", "RedisServerFixture", "DatabusTestKit"], swiftSettings: swift),
-    .testTarget(
-      name: "SQLiteDeduplicationTests",
-      dependencies: ["SQLiteDeduplication", "SQLiteClient", "MemoryTransport", "DatabusTestKit"], swiftSettings: swift),
-    .testTarget(
-      name: "RedisDeduplicationTests",
-      dependencies: ["RedisDeduplication", "RedisClient", "RedisServerFixture", "DatabusTestKit"], swiftSettings: swift),
-    .testTarget(
-      name: "DatabusTestKitTests",
-      dependencies: ["DatabusTestKit", "MemoryTransport", "MemoryState"], swiftSettings: swift),
-    .testTarget(
-      name: "DatabusCommandLineTests",
-      dependencies: [
-        "DatabusCommandLine", "HTTPServer", "databus", "RedisServerFixture", "KafkaFixture", "RawHTTPClient",
-      ],
-      swiftSettings: swift),
-    .testTarget(
-      name: "IntegrationTests", dependencies: ["DatabusCore", "KafkaFixture", "RedisServerFixture"],
-      path: "Tests/Integration", swiftSettings: swift),
     .testTarget(
       name: "FaultTests",
       dependencies: [
         "DatabusCore", "SQLiteClient", "SQLiteLogTransport", "SQLiteState", "KafkaTransport", "KafkaFixture",
-        "RedisServerFixture",
+        "RedisServerFixture", "RawHTTPClient",
       ],
       path: "Tests/Faults", swiftSettings: swift),
   ],
