@@ -36,6 +36,8 @@ final class Workbench: Sendable {
     var limits: [String: Any] = [:]
     var logFolder: String?
     var stateFolder: String?
+    /// Further sections of the configuration.
+    var sections: [String: Any] = [:]
   }
 
   private init(_ options: Options) throws {
@@ -73,7 +75,7 @@ final class Workbench: Sendable {
   func configure(_ name: String, _ options: Options = Options(), state: String) throws {
     let log = options.logFolder.map { $0 + "/log.db" } ?? "log.db"
     let state = options.stateFolder.map { $0 + "/" + state } ?? state
-    let configuration: [String: Any] = [
+    var configuration: [String: Any] = [
       "pipeline": [
         "name": "faults", "events": ["transport": "local", "stream": "events"],
         "rules": ["transport": "local", "stream": "rules"],
@@ -85,6 +87,7 @@ final class Workbench: Sendable {
       "checkpoint": ["interval": options.checkpointInterval, "records": options.checkpointRecords],
       "limits": options.limits,
     ]
+    configuration.merge(options.sections) { $1 }
     try JSONSerialization.data(withJSONObject: configuration).write(to: URL(fileURLWithPath: folder + "/" + name))
   }
 
@@ -236,8 +239,8 @@ final class Workbench: Sendable {
   }
 
   /// What the pipeline has committed of the events; nil where nothing is.
-  func committed() async throws -> UInt64? {
-    try await withLog { try await $0.groupPositions("faults", stream: "events").first?.committed?.position.next }
+  func committed(_ group: String = "faults", of stream: String = "events") async throws -> UInt64? {
+    try await withLog { try await $0.groupPositions(group, stream: stream).first?.committed?.position.next }
   }
 
   /// Checks all results and dead letters against what was sent.

@@ -8,7 +8,7 @@
 
 /// Named places at which the fault suite kills the process, and defects that it injects. A build without `DATABUS_FAULTS`
 /// has none of it: the calls are empty, and the names do not stand in the binary.
-enum CrashPoint {
+package enum CrashPoint {
   #if DATABUS_FAULTS
     private enum Arming {
       /// The process ends at the count-th time the place is reached.
@@ -32,7 +32,7 @@ enum CrashPoint {
       return .place(name: String(text[..<colon]), count: count)
     }()
     private static let reached = Mutex(0)
-    private static let defect: String? = getenv("DATABUS_DEFECT").map { String(cString: $0) }
+    package static let defect: String? = getenv("DATABUS_DEFECT").map { String(cString: $0) }
 
     /// A test that arms nothing by mistake would pass: such a process does not run.
     private static func refuse(_ text: String) -> Arming? {
@@ -50,7 +50,7 @@ enum CrashPoint {
       kill(getpid(), SIGKILL)
     }
 
-    private static func pass(_ name: String) {
+    package static func pass(_ name: String) {
       guard case .place(name, let wanted)? = armed else { return }
       let count = reached.withLock { count in
         count += 1

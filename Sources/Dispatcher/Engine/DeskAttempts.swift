@@ -71,8 +71,10 @@ extension DeliveryDesk {
   }
 
   private func claim(_ job: DeliveryJob) -> DeduplicationRequest.Claim {
-    .init(
-      id: job.id, token: job.claim, lease: job.settings.timeout + DeliveryDesk.leaseBeyondAttempt,
+    let lease =
+      DispatchCrashPoint.shortensLeases ? .milliseconds(100) : job.settings.timeout + DeliveryDesk.leaseBeyondAttempt
+    return .init(
+      id: job.id, token: job.claim, lease: lease,
       retention: settings.openRetention, attempts: job.carried.attempts, replays: job.carried.replays)
   }
 
@@ -116,6 +118,9 @@ extension DeliveryDesk {
     let store = parts.store
     Task {
       do {
+        #if DATABUS_FAULTS
+          for question in asked { DeliveryDesk.pass(question.request) }
+        #endif
         let answers = try await store.process(asked.map(\.request))
         self.take(asked, answers)
       } catch {
@@ -125,6 +130,16 @@ extension DeliveryDesk {
       self.turn()
     }
   }
+
+  #if DATABUS_FAULTS
+    /// The store is about to be asked.
+    private static func pass(_ request: DeduplicationRequest) {
+      switch request {
+      case .claim: DispatchCrashPoint.beforeClaim()
+      case .settle(let settlement): if settlement.state == .done { DispatchCrashPoint.deliveredAndNotSettled() }
+      }
+    }
+  #endif
 
   private func take(_ asked: [(request: DeduplicationRequest, job: DeliveryJob)], _ answers: [DeduplicationAnswer]) {
     let now = clock.now()
@@ -209,6 +224,7 @@ extension DeliveryDesk {
     guard let destination = job.destination, let value = job.record.value else { return }
     job.state = .sending
     job.attempts += 1
+    DispatchCrashPoint.claimedAndNotSent()
     let scheme = destination.target.url.prefix { $0 != ":" }
     outgoing[String(scheme), default: []].append(
       DeliveryAttempt(
@@ -238,7 +254,9 @@ extension DeliveryDesk {
   ) {
     leave(job, now)
     switch settlement.state {
-    case .done, .dead, .stored: end(job)
+    case .done, .dead, .stored:
+      if settlement.state == .done { DispatchCrashPoint.settledAndNotPassed() }
+      end(job)
     case .waiting(let pause):
       if isDraining || retired.contains(job.record.partition) { return drop(job) }
       // Where another attempt owns it now, the next claim tells what became of that.
@@ -263,6 +281,7 @@ extension DeliveryDesk {
 
   func end(_ outcome: AttemptOutcome, _ now: Instant) {
     guard let job = jobs[outcome.number], job.state == .sending, let destination = job.destination else { return }
+    DispatchCrashPoint.sentAndNotJudged()
     job.lastOutcome = outcome
     release(job, now)
     let isFault = if case .retry(let isFault, _) = outcome.verdict { isFault } else { false }
@@ -272,6 +291,10 @@ extension DeliveryDesk {
     case .delivered:
       note(job, .delivered, outcome.detail)
       job.state = .settling
+      if DispatchCrashPoint.skipsDoneMark {
+        leave(job, now)
+        return end(job)
+      }
       settle(job, .done)
     case .rejected(let reason, let endsDestination):
       note(job, .rejected, outcome.detail)

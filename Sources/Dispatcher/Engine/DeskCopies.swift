@@ -73,9 +73,11 @@ extension DeliveryDesk {
         case .nothing:
           self.end(job)
         case .stored:
+          DispatchCrashPoint.storedAndNotSettled()
           job.state = .settling
           settleCopied(job, .stored)
         case .dead:
+          DispatchCrashPoint.deadAndNotSettled()
           job.state = .settling
           settleCopied(job, .dead)
         }

@@ -32,6 +32,10 @@ final class KafkaBench: Sendable {
     var consistency = "default"
     /// The state of the process with this number.
     var state: @Sendable (Int) -> [String: Any] = { ["type": "sqlite", "path": "state-\($0).db"] }
+    /// Partitions of the results.
+    var resultPartitions = 1
+    /// Members of the configuration's section `dispatcher`; empty: there is none.
+    var dispatcher: [String: Any] = [:]
   }
   private let options: Options
 
@@ -45,7 +49,7 @@ final class KafkaBench: Sendable {
     folder = root.path
     gauge = try SlotGauge(path: folder + "/gauge")
     producer = try RawProducer(cluster.bootstrapServers)
-    for (topic, count) in [(events, partitions), (rules, 1), (results, 1), (deadLetters, 1)] {
+    for (topic, count) in [(events, partitions), (rules, 1), (results, options.resultPartitions), (deadLetters, 1)] {
       try create(topic, partitions: count)
     }
   }
@@ -91,7 +95,7 @@ final class KafkaBench: Sendable {
       "session.timeout.ms": "3000", "heartbeat.interval.ms": "300", "topic.metadata.refresh.interval.ms": "1000",
     ]
     properties.merge(options.properties) { $1 }
-    let configuration: [String: Any] = [
+    var configuration: [String: Any] = [
       "pipeline": [
         "name": name, "events": ["stream": events], "rules": ["stream": rules, "consistency": options.consistency],
         "results": ["streams": ["https": results, "http": results]], "deadLetters": ["stream": deadLetters],
@@ -105,14 +109,15 @@ final class KafkaBench: Sendable {
       "state": options.state(number), "checkpoint": ["interval": options.checkpointInterval],
       "limits": ["batchRecords": 200],
     ]
+    if !options.dispatcher.isEmpty { configuration["dispatcher"] = options.dispatcher }
     let path = folder + "/databus-\(number).json"
     try JSONSerialization.data(withJSONObject: configuration).write(to: URL(fileURLWithPath: path))
     return path
   }
 
-  /// Starts `databus run` on the state with this number.
+  /// Starts `databus run`, or another command, on the state with this number.
   func start(
-    _ number: Int = 0, _ arguments: String..., crash: String? = nil, defect: String? = nil
+    _ number: Int = 0, _ arguments: String..., command: String = "run", crash: String? = nil, defect: String? = nil
   ) throws -> DatabusProcess {
     guard let program = FaultBinary.path else { throw HarnessError("\(FaultBinary.missing)") }
     var environment = ["DATABUS_OPEN_SLOTS": gauge.path]
@@ -120,7 +125,8 @@ final class KafkaBench: Sendable {
     environment["DATABUS_DEFECT"] = defect
     let index = processes.withLock { $0.count }
     let process = try DatabusProcess(
-      [program, "run", "--config", try configure(number), "--workers", "1"] + arguments, environment: environment,
+      [program, command, "--config", try configure(number)] + (command == "run" ? ["--workers", "1"] : []) + arguments,
+      environment: environment,
       outputPath: "\(folder)/\(index).out", errorPath: "\(folder)/\(index).err")
     processes.withLock { $0.append(process) }
     return process
