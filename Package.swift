@@ -195,9 +195,6 @@ let package = Package(
       name: "DatabusTestKitTests",
       dependencies: ["DatabusTestKit", "MemoryTransport", "MemoryState"], swiftSettings: swift),
     .testTarget(
-      name: "HTTPDeliveryTests", dependencies: ["HTTPDelivery", "Dispatcher", "HTTPClient", "HTTPServer"],
-      swiftSettings: swift),
-    .testTarget(
       name: "DatabusCommandLineTests",
       dependencies: [
         "DatabusCommandLine", "HTTPServer", "databus", "RedisServerFixture", "KafkaFixture", "RawHTTPClient",
@@ -210,7 +207,7 @@ let package = Package(
       name: "FaultTests",
       dependencies: [
         "DatabusCore", "SQLiteClient", "SQLiteLogTransport", "SQLiteState", "KafkaTransport", "KafkaFixture",
-        "RedisServerFixture",
+        "RedisServerFixture", "RawHTTPClient",
       ],
       path: "Tests/Faults", swiftSettings: swift),
   ],

@@ -66,7 +66,8 @@ extension DatabusCommand {
   private static let dlqShow = Command(
     "show", summary: "Show everything about a dead letter: its value, and what the receiver answered",
     examples: [
-      .init("databus dlq show 93a1c5d2e40f4b8697a1c5d2e40f4b86", "By the delivery's id: every time that it was given up."),
+      .init(
+        "databus dlq show 93a1c5d2e40f4b8697a1c5d2e40f4b86", "By the delivery's id: every time that it was given up."),
       .init("databus dlq show quickstart-dispatcher-dead-letters/0/17 --json", "By its place in the stream."),
     ],
     options: [.config, DeadLetterStream.option, .json],

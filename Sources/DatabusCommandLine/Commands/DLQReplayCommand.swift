@@ -29,7 +29,9 @@ extension DatabusCommand {
       .flag("dry-run", "Say what would be put back, and change nothing"),
       .flag("force", "Also what has arrived, and what is so old that nobody knows"),
     ],
-    operands: [Operand("ID", count: .any, "Delivery ids, or stream/partition/position of dead letters; without them, all")]
+    operands: [
+      Operand("ID", count: .any, "Delivery ids, or stream/partition/position of dead letters; without them, all")
+    ]
   ) { arguments, context in
     let selection = try DeadLetterSelection(arguments, of: "databus dlq replay", names: arguments.operands("ID"))
     let configuration = try context.configuration(arguments)
@@ -45,12 +47,10 @@ extension DatabusCommand {
           limit: arguments.integer("limit") ?? .max, rate: arguments.integer("rate"),
           isDry: arguments.flag("dry-run"), isForced: arguments.flag("force"), output: context.output,
           errors: context.errors)
-        let code: ExitCode
-        do { code = try await replay.run() } catch {
-          for transport in transports.values { await transport.close() }
-          throw error
-        }
+        let outcome: Result<ExitCode, any Error>
+        do { outcome = .success(try await replay.run()) } catch { outcome = .failure(error) }
         for transport in transports.values { await transport.close() }
+        let code = try outcome.get()
         await access.close()
         return code
       } catch {

@@ -24,7 +24,10 @@ struct DeadLetterReplay {
     // Nothing is wrong.
     case superseded, arrived, underWay
     // It was meant, and cannot be.
-    case cut, empty, foreign(String), old, unnamed, failed(String)
+    case cut, empty
+    case foreign(String)
+    case old, unnamed
+    case failed(String)
 
     var isFault: Bool {
       switch self {
@@ -160,7 +163,8 @@ struct DeadLetterReplay {
     case .superseded: "replayed before, and given up again: a later dead letter is the one that counts"
     case .arrived: "arrived meanwhile; --force sends it once more"
     case .underWay: "put back before, and under way"
-    case .cut: "only the beginning of the value was kept, because the stream refused the whole; have its producer send it again"
+    case .cut:
+      "only the beginning of the value was kept, because the stream refused the whole; have its producer send it again"
     case .empty: "there is no value: the records were gone"
     case .foreign(let name): "it came from \(name), which this configuration does not read"
     case .old:

@@ -60,7 +60,7 @@ enum DeadLetterText {
     func add(_ name: String, bytes: [UInt8]?) {
       guard let bytes else { return }
       if let text = String(validating: bytes, as: UTF8.self) { return add(name, text) }
-      add(name + "Base64", String(decoding: Base64.encode(bytes), as: UTF8.self))
+      add(name + "Base64", Base64.encode(bytes))
     }
     add("id", letter.id)
     add("deadLetter", entry.locator)

@@ -70,7 +70,8 @@ private struct Ping {
     let wanted = timeout ?? settings.timeout
     guard DeliverySettings.timeouts.contains(wanted) else {
       throw CommandFailure(
-        .usage, "--timeout: \(Quantity.text(wanted)) is not between \(Quantity.text(DeliverySettings.timeouts.lowerBound)) and "
+        .usage,
+        "--timeout: \(Quantity.text(wanted)) is not between \(Quantity.text(DeliverySettings.timeouts.lowerBound)) and "
           + Quantity.text(DeliverySettings.timeouts.upperBound))
     }
     settings.timeout = wanted
@@ -155,7 +156,9 @@ private struct PingResult {
       ("detail", JSONValue(.string(outcome.detail))),
       ("milliseconds", JSONValue(.number(String(outcome.duration.storedMilliseconds)))),
     ]
-    if case .rejected(let reason, _) = outcome.verdict { members.append(("reason", JSONValue(.string(reason.rawValue)))) }
+    if case .rejected(let reason, _) = outcome.verdict {
+      members.append(("reason", JSONValue(.string(reason.rawValue))))
+    }
     if let status = outcome.status { members.append(("status", JSONValue(.number(String(status))))) }
     if !id.isEmpty { members.append(("id", JSONValue(.string(id)))) }
     if let secret { members.append(("secret", JSONValue(.string(secret)))) }

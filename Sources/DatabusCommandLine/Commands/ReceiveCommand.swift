@@ -119,7 +119,8 @@ extension DatabusCommand {
     let connections = OpenFiles.allow(connections: wanted)
     if connections < wanted {
       log.warning(
-        "there can be only \(connections) connections at a time", remedy: "raise the limit of open files: ulimit -Hn")
+        "there can be only \(connections) connections at a time", at: "--connections \(wanted)",
+        remedy: "raise the limit of open files: ulimit -Hn")
     }
     let address = arguments.value("address") ?? "127.0.0.1"
     do throws(HTTPServerError) {

@@ -133,7 +133,8 @@ final class Receiver: Sendable {
     }
     if isFirstForgotten {
       parts.log.warning(
-        "more ids have come than are remembered", remedy: "an old one that comes again counts as a new delivery",
+        "more ids have come than are remembered", at: Receiver.sumsPath,
+        remedy: "an old one that comes again counts as a new delivery",
         [LogField("remembered", parts.rememberedIDs)])
     }
     return noted

@@ -181,7 +181,9 @@ public actor SQLiteDeduplication: DeduplicationStore {
       try sweep(Self.idleSweep, statements)
     } catch {
       // The next call meets the same, and tells its caller.
-      log.warning("what has expired cannot be removed: \(error)", at: path)
+      log.warning(
+        "what has expired cannot be removed: \(error)", at: path, remedy: "it is tried again; until then the file grows"
+      )
     }
   }
 

@@ -82,7 +82,9 @@ public struct DeadLetter: Sendable, Hashable {
   ///
   /// - Parameter reader: one for many dead letters.
   public func deliveryID(_ reader: inout ResultReader) -> DeliveryID? {
-    if let value, length == nil, let fields = try? reader.read(value), let id = fields.id { return DeliveryID(named: id) }
+    if let value, length == nil, let fields = try? reader.read(value), let id = fields.id {
+      return DeliveryID(named: id)
+    }
     return (RetryHeaders(headers).id ?? id).map { DeliveryID(named: $0) }
   }
 

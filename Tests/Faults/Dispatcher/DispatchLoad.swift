@@ -37,7 +37,8 @@ final class DispatchCluster: Sendable {
     var delivery = DispatchBench.Options()
     delivery.delivery = ["timeout": "2s", "concurrency": 16].merging(options.delivery) { $1 }
     delivery.retry = ["inMemory": "1500ms", "tiers": tiers]
-    kafka.dispatcher = DispatchBench.section(["type": "redis", "url": url, "timeout": "1s"], delivery)
+    kafka.dispatcher = try JSONSerialization.data(
+      withJSONObject: DispatchBench.section(["type": "redis", "url": url, "timeout": "1s"], delivery))
     let settings = kafka
     return try await FaultReceiver.with { receiver in
       try await KafkaBench.with(settings, on: options.cluster) { bench in

@@ -34,8 +34,8 @@ final class KafkaBench: Sendable {
     var state: @Sendable (Int) -> [String: Any] = { ["type": "sqlite", "path": "state-\($0).db"] }
     /// Partitions of the results.
     var resultPartitions = 1
-    /// Members of the configuration's section `dispatcher`; empty: there is none.
-    var dispatcher: [String: Any] = [:]
+    /// The configuration's section `dispatcher`, as JSON; nil: there is none.
+    var dispatcher: Data?
   }
   private let options: Options
 
@@ -109,7 +109,9 @@ final class KafkaBench: Sendable {
       "state": options.state(number), "checkpoint": ["interval": options.checkpointInterval],
       "limits": ["batchRecords": 200],
     ]
-    if !options.dispatcher.isEmpty { configuration["dispatcher"] = options.dispatcher }
+    if let dispatcher = options.dispatcher {
+      configuration["dispatcher"] = try JSONSerialization.jsonObject(with: dispatcher)
+    }
     let path = folder + "/databus-\(number).json"
     try JSONSerialization.data(withJSONObject: configuration).write(to: URL(fileURLWithPath: path))
     return path
