@@ -16,7 +16,7 @@ import Testing
 
   private static let http = ChannelUnderTest("http") {
     let inbox = Inbox()
-    let server = try HTTPServer(.init(maximumConnections: 256, maximumBodyBytes: 1 << 20)) { request, responder in
+    let server = try HTTPServer(.init(maximumConnections: 2048, maximumBodyBytes: 1 << 20)) { request, responder in
       if request.target.hasPrefix("/hang") { return inbox.waiting.withLock { $0.append(responder) } }
       let id = request.headers.first { $0.name.lowercased() == "webhook-id" }?.value ?? ""
       inbox.deliveries.withLock { $0.append(ReceivedDelivery(id: id, bytes: request.body)) }
