@@ -8,6 +8,8 @@ extension FaultSuite {
     static let names = [
       "DATABUS_CRASH_AT", "DATABUS_DEFECT", "DATABUS_OPEN_SLOTS", "sent-and-unconfirmed", "confirmed-and-not-applied",
       "applied-and-not-committed", "during-restore", "commit-highest", "crash point",
+      "before-claim", "claimed-and-not-sent", "sent-and-not-judged", "delivered-and-not-settled",
+      "settled-and-not-passed", "stored-and-not-settled", "dead-and-not-settled", "skip-done-mark", "short-lease",
     ]
 
     static func contains(_ name: String, _ program: Data) -> Bool { program.range(of: Data(name.utf8)) != nil }

@@ -132,7 +132,8 @@ final class HTTPClientLoop: @unchecked Sendable {
 
   private static func closed(_ number: UInt64, _ duration: Duration) -> HTTPClientResult {
     HTTPClientResult(
-      number: number, .failure(HTTPClientFailure(.closed, "the HTTP client was closed")), duration: duration)
+      number: number, .failure(HTTPClientFailure(.closed, "the HTTP client was closed", mayHaveArrived: true)),
+      duration: duration)
   }
 
   // MARK: The thread

@@ -86,11 +86,14 @@ public struct HTTPClientFailure: Error, Sendable, Hashable {
   public var message: String
   /// The configured proxy failed, and not the host of the URL.
   public var isProxyFault: Bool
+  /// Something of the request was written: nobody knows what became of it.
+  public var mayHaveArrived: Bool
 
-  public init(_ kind: Kind, _ message: String, isProxyFault: Bool = false) {
+  public init(_ kind: Kind, _ message: String, isProxyFault: Bool = false, mayHaveArrived: Bool = false) {
     self.kind = kind
     self.message = message
     self.isProxyFault = isProxyFault
+    self.mayHaveArrived = mayHaveArrived
   }
 }
 

@@ -9,10 +9,17 @@ extension HTTPTransfer {
   ///
   /// - Parameter code: how libcurl ended it.
   func outcome(_ code: CURLcode) -> Result<HTTPClientResponse, HTTPClientFailure> {
-    guard code == CURLE_OK || (code == CURLE_WRITE_ERROR && isCutOff) else { return .failure(failure(code)) }
+    guard code == CURLE_OK || (code == CURLE_WRITE_ERROR && isCutOff) else { return .failure(whole(failure(code))) }
     let status = databus_curl_number(easy, CURLINFO_RESPONSE_CODE)
-    if status == 0 { return .failure(failure(CURLE_WEIRD_SERVER_REPLY)) }
+    if status == 0 { return .failure(whole(failure(CURLE_WEIRD_SERVER_REPLY))) }
     return .success(HTTPClientResponse(status: status, retryAfter: retryAfter, body: keptBody))
+  }
+
+  /// With whether anything of the request was written.
+  private func whole(_ failure: HTTPClientFailure) -> HTTPClientFailure {
+    var failure = failure
+    failure.mayHaveArrived = failure.mayHaveArrived || databus_curl_number(easy, CURLINFO_REQUEST_SIZE) > 0
+    return failure
   }
 
   private func failure(_ code: CURLcode) -> HTTPClientFailure {

@@ -47,10 +47,7 @@ extension DatabusCommand {
           limit: arguments.integer("limit") ?? .max, rate: arguments.integer("rate"),
           isDry: arguments.flag("dry-run"), isForced: arguments.flag("force"), output: context.output,
           errors: context.errors)
-        let outcome: Result<ExitCode, any Error>
-        do { outcome = .success(try await replay.run()) } catch { outcome = .failure(error) }
-        for transport in transports.values { await transport.close() }
-        let code = try outcome.get()
+        let code = try await replay.runAndClose()
         await access.close()
         return code
       } catch {

@@ -49,8 +49,21 @@ struct DeadLetterReplay {
   /// So many are asked of the store, and written, at a time.
   private static let chunk = 500
 
+  /// Puts back what was selected, and closes the transports whatever comes of it.
+  ///
   /// - Returns: `failed` where something that was meant could not be put back.
-  func run() async throws -> ExitCode {
+  func runAndClose() async throws -> ExitCode {
+    do {
+      let code = try await run()
+      for transport in transports.values { await transport.close() }
+      return code
+    } catch {
+      for transport in transports.values { await transport.close() }
+      throw error
+    }
+  }
+
+  private func run() async throws -> ExitCode {
     guard let transport = transports[stream.reference.transport] else {
       throw CommandFailure(.failed, "the transport \"\(stream.reference.transport)\" was not opened")
     }

@@ -18,7 +18,8 @@ extension AttemptOutcome {
         response: Array(response.body.prefix(AttemptOutcome.maximumResponseBytes)), duration: result.duration)
     case .failure(let failure):
       self.init(
-        number: result.number, Verdict(failure), detail: failure.message, duration: result.duration)
+        number: result.number, Verdict(failure), detail: failure.message, duration: result.duration,
+        mayHaveArrived: failure.mayHaveArrived)
     }
   }
 

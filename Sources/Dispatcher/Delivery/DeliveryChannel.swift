@@ -109,11 +109,15 @@ public struct AttemptOutcome: Sendable {
   /// The beginning of what the receiver answered, at most 1 KiB.
   public var response: [UInt8]
   public var duration: Duration
+  /// Of a `retry`: the destination may have taken the delivery all the same (no answer in time, a connection that broke). What is to be sent
+  /// at most once is not sent again then.
+  public var mayHaveArrived: Bool
 
   public init(
     number: UInt64, _ verdict: Verdict, status: Int? = nil, detail: String, response: [UInt8] = [],
-    duration: Duration = .zero
+    duration: Duration = .zero, mayHaveArrived: Bool = false
   ) {
+    self.mayHaveArrived = mayHaveArrived
     self.number = number
     self.verdict = verdict
     self.status = status

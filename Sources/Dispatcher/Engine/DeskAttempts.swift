@@ -302,6 +302,11 @@ extension DeliveryDesk {
       giveUp(job, reason, outcome.detail, now, isClaimed: true)
     case .retry(let isFault, let after):
       note(job, .failed, outcome.detail)
+      if settings.mode == .atMostOnce, outcome.mayHaveArrived {
+        return giveUp(
+          job, .ambiguous, "it may have arrived, and is to be sent at most once: \(outcome.detail)", now,
+          isClaimed: true)
+      }
       if let after {
         destination.quietUntil = max(destination.quietUntil, now + min(after, settings.retry.retryAfterCap))
       }

@@ -36,6 +36,8 @@ struct DispatchBench {
     var section: [String: Any] = [
       "deduplication": store, "delivery": delivery, "retry": options.retry,
       "channels": ["http": ["allow": ["127.0.0.0/8"]]],
+      // Destinations that fail on purpose are not to be left alone for it.
+      "breaker": ["failures": 100_000, "minimum": 100_000],
     ]
     section.merge(options.members) { $1 }
     return section

@@ -51,7 +51,6 @@ extension FaultSuite {
     func alwaysFails() async throws {
       var options = DispatchBench.Options()
       options.retry = ["inMemory": "0s", "base": "500ms", "cap": "1s", "tiers": ["1s"], "attempts": 3]
-      options.members["breaker"] = ["failures": 100_000, "minimum": 100_000]
       try await DispatchBench.with(.redis, options) { desk in
         try await desk.send(0..<50) { _ in "down?status=500" }
         try await desk.finish()
