@@ -12,22 +12,27 @@ struct MetricsCatalogueTests {
     String(decoding: try Data(contentsOf: repository.appendingPathComponent(path)), as: UTF8.self)
   }
 
-  /// The metrics of a process that has routed an event, with every partition seen.
+  /// The metrics of a process that has routed an event and tried to deliver it, with every partition seen.
   private func metrics() async throws -> PrometheusParser {
     try await DatabusProcess.with { databus in
       try databus.write(
         """
         {"pipeline": {"name": "p"}, "transports": {"local": {"type": "sqlite-log", "path": "log.db"}},
-         "state": {"type": "sqlite", "path": "state.db"}, "admin": {"port": 0}}
+         "state": {"type": "sqlite", "path": "state.db"}, "admin": {"port": 0},
+         "dispatcher": {
+           "deduplication": {"type": "sqlite", "path": "deduplication.db"}, "attempts": {"path": "attempts.db"},
+           "channels": {"http": {"allow": ["127.0.0.1"]}}}}
         """, to: "databus.json")
-      let rule = #"{"ruleId": "a", "events": ["*"], "destinationUrl": "https://foo.bar/baz"}"#
+      // Nobody listens there.
+      let rule = #"{"ruleId": "a", "events": ["*"], "destinationUrl": "http://127.0.0.1:1/"}"#
       #expect(try await databus.run("rules", "put", rule).code == 0)
       #expect(try await databus.run("events", "send", #"{"type": "x"}"#).code == 0)
-      let process = try databus.start(["run"])
+      let process = try databus.start(["run", "--with-dispatcher"])
       defer { process.signal(SIGKILL) }
       let admin = try await AdminClient(process)
       try await admin.wait("metrics", "all of them are there") {
-        $0.text.contains("\ndatabus_lag_records{") && $0.text.contains("\ndatabus_rules_lag_records{")
+        $0.text.contains("\ndatabus_lag_records{stream=") && $0.text.contains("\ndatabus_lag_records{part=")
+          && $0.text.contains("\ndatabus_rules_lag_records{") && $0.text.contains("\ndatabus_dispatch_attempts_total{")
       }
       let metrics = try await admin.metrics()
       #expect(try await process.terminate().code == 0)

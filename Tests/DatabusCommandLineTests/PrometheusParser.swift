@@ -82,13 +82,21 @@ struct PrometheusParser {
       if family.type == "counter", sample.value < 0 { problem("a counter below 0") }
     }
     if family.type == "histogram" {
-      let buckets = family.samples.filter { $0.name == family.name + "_bucket" }
-      let bounds = buckets.map { $0.labels["le"] == "+Inf" ? Double.infinity : Double($0.labels["le"] ?? "") ?? .nan }
-      if bounds != bounds.sorted() || bounds.last != .infinity { problem("buckets are not in order") }
-      if buckets.map(\.value) != buckets.map(\.value).sorted() { problem("buckets do not add up") }
-      let count = family.samples.first { $0.name == family.name + "_count" }?.value
-      if count != buckets.last?.value { problem("the count is not the last bucket's") }
+      for samples in Dictionary(grouping: family.samples, by: { $0.labels.filter { $0.key != "le" } }).values {
+        checkHistogram(samples, family.name)
+      }
     }
+  }
+
+  /// - Parameter samples: those of one series, in the order in which they stand.
+  private mutating func checkHistogram(_ samples: [Sample], _ name: String) {
+    func problem(_ what: String) { problems.append("\(name): \(what)") }
+    let buckets = samples.filter { $0.name == name + "_bucket" }
+    let bounds = buckets.map { $0.labels["le"] == "+Inf" ? Double.infinity : Double($0.labels["le"] ?? "") ?? .nan }
+    if bounds != bounds.sorted() || bounds.last != .infinity { problem("buckets are not in order") }
+    if buckets.map(\.value) != buckets.map(\.value).sorted() { problem("buckets do not add up") }
+    let count = samples.first { $0.name == name + "_count" }?.value
+    if count != buckets.last?.value { problem("the count is not the last bucket's") }
   }
 
   /// The value of a series; nil where there is none.
