@@ -19,7 +19,7 @@ struct KafkaDeliveryTests {
       // What the shipped file rightly refuses: a receiver on this machine.
       let text = try databus.read("databus.json")
       let allowing = text.replacing(
-        #""rules": true"#, with: #""rules": true, "channels": {"http": {"allow": ["127.0.0.1"]}}"#)
+        #""dispatcher": {"#, with: #""dispatcher": {"channels": {"http": {"allow": ["127.0.0.1"]}},"#)
       try #require(allowing != text)
       try databus.write(allowing, to: "databus.json")
       let validated = try await databus.run("validate")

@@ -6,6 +6,8 @@ import Dispatcher
 struct OpenedDispatcher: Sendable {
   let dispatcher: ResultDispatcher
   private let store: any DeduplicationStore
+  /// What the process has open beside the connections of attempts: streams, state, the store.
+  private static let otherFiles = 256
   private let attempts: AttemptLog?
 
   /// What a run may ask for.
@@ -27,6 +29,15 @@ struct OpenedDispatcher: Sendable {
     let log = access.log.named("dispatcher")
     guard let results = transports[section.transport], let letters = transports[section.deadLetters.transport] else {
       throw CommandFailure(.failed, "a transport that the dispatcher names was not opened")
+    }
+    // Every attempt has a connection, and connections that are kept wait for the next one.
+    let slots = section.settings.slots
+    let connections = OpenFiles.allow(connections: slots + OpenedDispatcher.otherFiles)
+    if connections < slots + OpenedDispatcher.otherFiles {
+      log.warning(
+        "there may be fewer connections than attempts at a time", at: "dispatcher.delivery.slots",
+        remedy: "raise the limit of open files (ulimit -Hn, LimitNOFILE), or set fewer slots",
+        [LogField("slots", slots), LogField("connections", connections)])
     }
     let store = try await OpenedDispatcher.openStore(section, configuration, registry, .pipeline, log)
     self.store = store

@@ -15,8 +15,6 @@ public struct DispatcherConfiguration: Sendable {
   public var deadLetters: StreamReference
   /// nil: no log of attempts.
   public var attempts: AttemptsConfiguration?
-  /// The rules stream is read too.
-  public var readsRules: Bool
   public var drain: Duration
 
   /// How long nobody else may claim a delivery of which an attempt is made: the attempt's deadline, and time to say how it ended. No

@@ -33,7 +33,7 @@ enum DispatcherDeclaration {
           "attempts", .object(attempts), defaultMeaning: "no log", example: ["path": "databus-attempts.db"],
           "The log of attempts, which `databus deliveries` reads."),
         FieldDeclaration(
-          "rules", .boolean, default: false,
+          "rules", .boolean, isBuilt: false,
           "Read the rules stream too: deliveries whose rule was deleted or disabled become dead letters."),
         FieldDeclaration(
           "drain", .duration(.zero...(.seconds(3600))), default: "20s",

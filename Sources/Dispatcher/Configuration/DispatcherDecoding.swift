@@ -45,7 +45,6 @@ extension DispatcherConfiguration {
       AttemptsConfiguration(
         path: attempts.string("path"), age: attempts.duration("age"), records: attempts.integer("records"))
     }
-    readsRules = section.boolean("rules")
     drain = section.duration("drain")
   }
 }

@@ -19,7 +19,6 @@ struct DispatcherConfigurationTests {
     #expect(dispatcher.channels.map(\.name) == ["http"])
     #expect(dispatcher.deadLetters == StreamReference(transport: "l", stream: "p-dispatcher-dead-letters"))
     #expect(dispatcher.attempts == nil)
-    #expect(!dispatcher.readsRules)
     #expect(dispatcher.drain == .seconds(20))
     let settings = dispatcher.settings
     #expect(settings.results == [StreamReference(transport: "l", stream: "results-http")])
@@ -55,7 +54,7 @@ struct DispatcherConfigurationTests {
         "channels": {"http": {"userAgent": "me"}, "pigeon": {"loft": "roof"}},
         "deadLetters": {"transport": "m", "stream": "dead"},
         "attempts": {"path": "a.db", "age": "1d", "records": 5},
-        "rules": true, "drain": "0s"
+        "drain": "0s"
         """#,
         pipeline: #"""
           {"name": "p", "events": {"transport": "l"}, "rules": {"transport": "l"},
@@ -91,7 +90,6 @@ struct DispatcherConfigurationTests {
     #expect(throws: DeliveryRefusal.self) { try dispatcher.secrets.secret("s", for: "https://a.example/bc").get() }
     #expect(dispatcher.deadLetters == StreamReference(transport: "m", stream: "dead"))
     #expect(dispatcher.attempts == AttemptsConfiguration(path: "/etc/databus/a.db", age: .seconds(86_400), records: 5))
-    #expect(dispatcher.readsRules)
     #expect(dispatcher.drain == .zero)
   }
 

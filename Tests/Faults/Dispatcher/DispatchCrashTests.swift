@@ -108,7 +108,8 @@ extension FaultSuite {
         #expect(Set(ofID.keys) == Set((0..<20).map { DispatchBench.id($0) }))
         #expect(ofID.values.allSatisfy { $0.count <= 2 })
         for (id, all) in Dictionary(grouping: try desk.receiver.arrivals(), by: \.id) {
-          #expect(all.count <= (all[0].time <= crash.from ? 2 : 1), "\(id) came \(all.count) times")
+          // What a killed process had written is read by the receiver a moment later.
+          #expect(all.count <= (all[0].time <= crash.from + 500 ? 2 : 1), "\(id) came \(all.count) times")
         }
       }
     }
