@@ -57,7 +57,7 @@ import Testing
     #expect(try folder.count("SELECT count(DISTINCT delivery) FROM notes") == 200)
   }
 
-  @Test func whatTheDiskIsTooSlowForIsDroppedCountedAndSaidOnce() async throws {
+  @Test func whatTheDiskIsTooSlowForIsDroppedCountedAndSaid() async throws {
     let log = try await AttemptLog(
       AttemptsConfiguration(path: folder.path), queueLimit: 100, clock: SystemClock(), metrics: folder.metrics,
       log: Logger(part: "attempts", minimum: .info, sink: folder.lines))
@@ -71,7 +71,11 @@ import Testing
     await log.close()
     #expect(try folder.count() == 1000 - dropped)
     #expect(folder.counter("databus_dispatch_notes_total") == 1000 - dropped)
-    #expect(folder.lines.all == ["\(dropped) notes of deliveries are missing in the log of attempts"])
+    // Said when it is known, and at the end; each note is in one line.
+    let lines = folder.lines.all
+    #expect((1...2).contains(lines.count), "\(lines)")
+    #expect(lines.allSatisfy { $0.hasSuffix("notes of deliveries are missing in the log of attempts") }, "\(lines)")
+    #expect(lines.reduce(0) { $0 + (Int($1.prefix { $0 != " " }) ?? 0) } == dropped, "\(lines)")
   }
 
   @Test func whatCannotBeWrittenIsSaidOnceAndWrittenLater() async throws {

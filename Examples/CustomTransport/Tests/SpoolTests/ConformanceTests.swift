@@ -31,15 +31,15 @@ private let skippedOfDeliveries: Set = [
   func theChannelConforms(_ one: ConformanceCase<ChannelUnderTest>) async {
     let drop = ChannelUnderTest("drop") {
       let folder = try TemporaryFolder()
-      let inbox = "\(folder.path)/here"
-      try FileManager.default.createDirectory(atPath: inbox, withIntermediateDirectories: true)
+      try FileManager.default.createDirectory(atPath: "\(folder.path)/here", withIntermediateDirectories: true)
       var subject = ChannelSubject(
         channel: DropChannel(path: folder.path), destination: "drop://here",
         refused: [
           "drop:", "drop://", "drop://here/x", "drop://../here", "drop://a.b", "drop://here?x", "drop://here:1",
         ]
       ) {
-        try FileManager.default.contentsOfDirectory(atPath: inbox).map { name in
+        let inbox = "\(folder.path)/here"
+        return try FileManager.default.contentsOfDirectory(atPath: inbox).map { name in
           ReceivedDelivery(id: name, bytes: [UInt8](try Data(contentsOf: URL(fileURLWithPath: "\(inbox)/\(name)"))))
         }
       }
