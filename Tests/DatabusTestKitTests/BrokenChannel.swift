@@ -80,7 +80,7 @@ final class BrokenChannel: DeliveryChannel {
     if attempt.target.url == "memory://hang", !(defect == .waitsForNobody && isCrowd) {
       let extra = defect == .isLate ? Duration.milliseconds(1500) : .zero
       do { try await Task.sleep(for: attempt.timeout + extra) } catch { return }
-      return end(key, .retry(isFault: true, after: nil), "no answer in time")
+      return end(key, .retry(isFault: true, after: nil), "no answer in time", mayHaveArrived: true)
     }
     if attempt.target.url.hasPrefix("memory://box") {
       if defect == .givesUpInHaste, attempt.timeout < .milliseconds(10) {
@@ -98,10 +98,12 @@ final class BrokenChannel: DeliveryChannel {
   }
 
   /// Ends an attempt that has not ended. Nothing is told after `close` has taken all.
-  private func end(_ key: Int, _ verdict: AttemptOutcome.Verdict, _ detail: String) {
+  private func end(
+    _ key: Int, _ verdict: AttemptOutcome.Verdict, _ detail: String, mayHaveArrived: Bool = false
+  ) {
     state.withLock { state in
       guard let open = state.open.removeValue(forKey: key) else { return }
-      let outcome = AttemptOutcome(number: open.number, verdict, detail: detail)
+      let outcome = AttemptOutcome(number: open.number, verdict, detail: detail, mayHaveArrived: mayHaveArrived)
       open.port.end([outcome])
       if defect == .endsTwice, open.number == 7 { open.port.end([outcome]) }
     }

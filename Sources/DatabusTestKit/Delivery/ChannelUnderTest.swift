@@ -25,7 +25,7 @@ public struct ChannelSubject: Sendable {
   public var received: @Sendable () async throws -> [ReceivedDelivery]
   /// A destination where nothing arrives now, and may later. nil: there is none.
   public var unreachable: String?
-  /// A destination that takes an attempt and never answers. nil: nothing can hang.
+  /// A destination that takes an attempt, so that it may have arrived, and never answers. nil: nothing can hang.
   public var hanging: String?
   /// The largest payload that the suite sends.
   public var payloadBytes = 100_000

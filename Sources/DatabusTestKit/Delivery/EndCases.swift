@@ -37,6 +37,9 @@ extension DeliverySuite {
         } else {
           trial.report("the verdict is \(outcome.verdict), not a retry for the destination's fault")
         }
+        // Who sends at most once must not send it again.
+        trial.check(
+          outcome.mayHaveArrived, "it does not say that the delivery may have arrived", at: "attempt \(attempt.number)")
         checkTime(run, attempt)
       }
     }
