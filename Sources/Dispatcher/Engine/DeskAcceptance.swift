@@ -167,14 +167,23 @@ extension DeliveryDesk {
       remedy: "databus destinations enable lets deliveries go there again")
     let store = parts.store
     let clock = clock
+    let log = log
+    let place = DispatchText.redacted(job.destinationURL)
     Task {
       // Until it is stored another process would go on, and ask the same receiver.
+      var problem = ""
       for _ in 0..<60 {
         do {
           try await store.set(mark)
           return
-        } catch { try? await clock.sleep(for: .seconds(1)) }
+        } catch {
+          problem = "\(error)"
+          try? await clock.sleep(for: .seconds(1))
+        }
       }
+      log.error(
+        "that the destination is disabled could not be stored: \(problem)", at: place,
+        remedy: "the next delivery asks the receiver once more; or disable it with databus destinations disable")
     }
   }
 

@@ -81,7 +81,8 @@ actor StreamWriter {
       }
       do {
         try await sendQueue()
-        setTrouble(sink?.trouble)
+        // What was accepted is not safe yet: only a confirmation ends a trouble.
+        if let trouble = sink?.trouble { setTrouble(trouble) }
       } catch let error as TransportError {
         if isClosed { return }
         await recover(error)
@@ -154,7 +155,10 @@ actor StreamWriter {
     guard let (completed, failed) = port?.take() else { return }
     var written: [UInt64] = []
     for number in completed where pending.removeValue(forKey: number) != nil { written.append(number) }
-    if !written.isEmpty { tell(.written(written)) }
+    if !written.isEmpty {
+      tell(.written(written))
+      setTrouble(sink?.trouble)
+    }
     for (number, error) in failed where pending[number] != nil {
       if error.class == .record {
         pending[number] = nil

@@ -36,8 +36,9 @@ public struct RetryPolicy: Sendable, Hashable {
   /// The retry stream for a pause: the longest delay that is not longer, so that it is due when it comes out; the first one where all are.
   func tier(for pause: Duration) -> Int { tiers.lastIndex { $0 <= pause } ?? 0 }
 
-  /// The retry stream for what was set aside without an attempt: further back each time.
-  func tier(forSpill spills: Int) -> Int { min(max(0, spills), tiers.count - 1) }
+  /// The retry stream for what was set aside without an attempt: the first one, then the second: what is paused, or waits for room, is to
+  /// come soon once there is room, and not to go round every minute until then.
+  func tier(forSpill spills: Int) -> Int { min(max(0, spills), 1, tiers.count - 1) }
 
   /// The name of a retry stream: `results-http-retry-10m`.
   public func stream(of results: String, tier: Int) -> String { "\(results)-retry-\(Quantity.text(tiers[tier]))" }

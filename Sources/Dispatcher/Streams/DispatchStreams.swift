@@ -18,7 +18,7 @@ struct DispatchStreams: Transport {
           .init(stream: results.stream, source: try await base.makeSource(results.stream, mode), isUrgent: true))
         for (tier, delay) in settings.retry.tiers.enumerated() {
           let name = settings.retry.stream(of: results.stream, tier: tier)
-          let source = try await base.makeSource(name, mode)
+          let source = try await base.makeSource(name, DispatchStreams.mode(mode, of: name, after: results.stream))
           members.append(
             .init(stream: name, source: DelayedSource(source, delay: delay, clock: clock), isUrgent: false))
         }
@@ -28,6 +28,12 @@ struct DispatchStreams: Transport {
       throw error
     }
     return JoinedSource(members, clock: clock)
+  }
+
+  /// A retry stream has a group of its own: members of one group that read different streams would rebalance for one another's sake.
+  private static func mode(_ mode: SourceMode, of stream: String, after results: String) -> SourceMode {
+    guard case .group(let name) = mode else { return mode }
+    return .group("\(name)\(stream.dropFirst(results.count))")
   }
 
   func makeSink(_ stream: String, _ completions: any CompletionPort) async throws -> any EventSink {

@@ -39,7 +39,7 @@ struct ArrivalChecker {
   var numbers: Range<Int>
   var disturbances: [Disturbance] = []
   /// A delivery is in flight, and may come again, where it arrived no longer than this before a disturbance, in milliseconds.
-  var window: Int64 = 1000
+  var window: Int64 = 3000
   /// How many may be in flight at one disturbance.
   var inFlight = 64
   /// How long an attempt may go on, in milliseconds: no other may begin meanwhile.
