@@ -115,7 +115,7 @@ struct CloudEventTests {
     #"{"specversion":"1.0","id":"1","source":"/s","type":"t","data":1,"data_base64":"AA=="}"#,
     #"{"specversion":"1.0","id":"1","source":"/s","type":"t","data_base64":5}"#,
     #"{"specversion":"1.0","id":"1","source":"/s","type":"t","datacontenttype":5}"#,
-    "[1]", "17", #""text""#, "{", "", "\u{0}",
+    "[1]", "17", #""text""#, "{", "", "\u{1}",
   ]
 
   @Test(arguments: otherPayloads, [DeliverySettings.Format.binary, .structured])

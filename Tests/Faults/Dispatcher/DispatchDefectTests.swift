@@ -97,7 +97,7 @@ extension FaultSuite {
       #expect(Self.kinds([first, second, Self.arrival(2, at: 1)]) == ["of nothing that was sent"])
       #expect(Self.kinds([first, second, again]).contains("repeated though it was not in flight"))
       #expect(
-        Self.kinds([first, second, again], [Disturbance(from: 2500)]) == ["repeated though it was not in flight"])
+        Self.kinds([first, second, again], [Disturbance(from: 4500)]) == ["repeated though it was not in flight"])
       #expect(
         Self.kinds([first, second, again], [Disturbance(from: 900)]) == ["repeated though it was not in flight"])
       let crash = Disturbance(from: 1500)
