@@ -35,6 +35,7 @@ extension DispatchBenchmark {
         """
         {"pipeline": {"name": "\(name)", "results": {"streams": {"http": "\(results)"}}},
          "transports": {"local": {"type": "sqlite-log", "path": "log.db"}},
+         "limits": {"inFlightRecords": 131072},
          "state": {"type": "sqlite", "path": "\(name)-state.db"},
          "dispatcher": {"deduplication": {"type": "redis", "url": "\(redis.url)"},
            "delivery": {"concurrency": \(concurrency), "timeout": "60s"},

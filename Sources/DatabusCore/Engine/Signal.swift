@@ -2,10 +2,18 @@ import Synchronization
 
 /// Wakes a task that waits for something to change. A notification that comes while nobody waits is kept for the next one who does.
 public final class Signal: Sendable {
+  private struct Waiter {
+    /// nil: it waits for a notification, however long that takes.
+    var deadline: Instant?
+    var continuation: CheckedContinuation<Void, Never>
+  }
+
   private struct State {
     var isPending = false
-    var next = 0
-    var waiters: [(id: Int, continuation: CheckedContinuation<Void, Never>)] = []
+    var waiters: [Waiter] = []
+    /// When the next timer rings. It is left alone by a wait that ends before: the next one can use it, and one that waits
+    /// thousands of times a second makes no timer for each.
+    var timer: Instant?
   }
 
   private let state = Mutex(State())
@@ -24,44 +32,56 @@ public final class Signal: Sendable {
   /// Returns at the next notification.
   public func wait() async {
     await withCheckedContinuation { continuation in
-      if let now = register(continuation).ready { now.resume() }
+      if register(Waiter(continuation: continuation)) == .isPending { continuation.resume() }
     }
   }
 
   /// Returns at the next notification or when the time has passed, whichever comes first.
   public func wait(for duration: Duration, _ clock: any EngineClock) async {
     let deadline = clock.now() + duration
-    var timer: Task<Void, Never>?
     await withCheckedContinuation { continuation in
-      let registration = register(continuation)
-      if let now = registration.ready { return now.resume() }
-      timer = Task {
-        try? await clock.sleep(until: deadline)
-        self.resume(registration.id)
+      switch register(Waiter(deadline: deadline, continuation: continuation)) {
+      case .isPending: continuation.resume()
+      case .needsTimer: startTimer(deadline, clock)
+      case .waits: break
       }
     }
-    timer?.cancel()
   }
 
-  private func register(
-    _ continuation: CheckedContinuation<Void, Never>
-  ) -> (id: Int, ready: CheckedContinuation<Void, Never>?) {
+  private enum Registration { case isPending, needsTimer, waits }
+
+  private func register(_ waiter: Waiter) -> Registration {
     state.withLock { state in
       if state.isPending {
         state.isPending = false
-        return (0, continuation)
+        return .isPending
       }
-      state.next += 1
-      state.waiters.append((state.next, continuation))
-      return (state.next, nil)
+      state.waiters.append(waiter)
+      guard let deadline = waiter.deadline else { return .waits }
+      if let timer = state.timer, timer <= deadline { return .waits }
+      state.timer = deadline
+      return .needsTimer
     }
   }
 
-  private func resume(_ id: Int) {
-    let waiter = state.withLock { state -> CheckedContinuation<Void, Never>? in
-      guard let place = state.waiters.firstIndex(where: { $0.id == id }) else { return nil }
-      return state.waiters.remove(at: place).continuation
+  private func startTimer(_ moment: Instant, _ clock: any EngineClock) {
+    Task { [weak self] in
+      try? await clock.sleep(until: moment)
+      self?.ring(moment, clock)
     }
-    waiter?.resume()
+  }
+
+  private func ring(_ moment: Instant, _ clock: any EngineClock) {
+    let (due, next) = state.withLock { state -> ([Waiter], Instant?) in
+      func isDue(_ waiter: Waiter) -> Bool { waiter.deadline.map { $0 <= moment } ?? false }
+      let due = state.waiters.filter(isDue)
+      if !due.isEmpty { state.waiters.removeAll(where: isDue) }
+      // One that was started later rings earlier, and looks after the others.
+      if let timer = state.timer, timer > moment { return (due, nil) }
+      state.timer = state.waiters.compactMap(\.deadline).min()
+      return (due, state.timer)
+    }
+    for waiter in due { waiter.continuation.resume() }
+    if let next { startTimer(next, clock) }
   }
 }

@@ -18,6 +18,9 @@ final class Destination {
   var quietUntil = Instant(nanoseconds: 0)
   /// When a timer will look at it again.
   var wakesAt: Instant?
+  var pace = DestinationPace()
+  /// How many this process has put into retry streams for want of room here and not seen again, about.
+  var setAside = 0
 
   init(_ target: DeliveryTarget, _ server: DestinationServer) {
     self.target = target
@@ -26,7 +29,10 @@ final class Destination {
 
   var queueCount: Int { queue.count - first }
 
-  func append(_ job: DeliveryJob) { queue.append(job) }
+  func append(_ job: DeliveryJob, at now: Instant) {
+    pace.arrived(at: now, isFirst: active == 0 && queueCount == 0)
+    queue.append(job)
+  }
 
   func popFirst() -> DeliveryJob? {
     guard first < queue.count else { return nil }
@@ -51,6 +57,25 @@ final class Destination {
     first = 0
     return removed
   }
+
+  /// Takes out what stands behind the first `count`, in order.
+  func removeAll(behind count: Int) -> [DeliveryJob] {
+    guard queueCount > count else { return [] }
+    defer { queue.removeLast(queueCount - count) }
+    return Array(queue[(first + count)...])
+  }
+
+  /// How many it takes in a second; nil as long as that is not known.
+  func rate(at now: Instant) -> Double? {
+    guard let bucket else { return pace.rate(concurrency: concurrency, at: now) }
+    return min(bucket.rate, pace.rate(concurrency: concurrency, at: now) ?? bucket.rate)
+  }
+
+  /// To be called about once a second while something waits for it.
+  func look(at now: Instant) { pace.look(concurrency: concurrency, at: now) }
+
+  /// Nothing is known that would keep it from taking what it is sent.
+  func isHealthy(at now: Instant) -> Bool { breaker.state == .closed && quietUntil <= now }
 
   func setRate(_ rate: Double?, at now: Instant) {
     guard let rate else {

@@ -28,6 +28,9 @@ actor DeliveryDesk {
 
   // MARK: Deliveries
 
+  /// Those that came in and have not been looked at.
+  private var accepted: [DeliveryJob] = []
+  private var firstAccepted = 0
   var jobs: [UInt64: DeliveryJob] = [:]
   /// Ids that an attempt is under way for here, with those that wait for its end.
   var underWay: [DeliveryID: [DeliveryJob]] = [:]
@@ -49,6 +52,8 @@ actor DeliveryDesk {
   var line: [Destination] = []
   var firstInLine = 0
   var slotsInUse = 0
+  /// Since when there has been hardly any room for more.
+  var fullSince: Instant?
   var marks: [DispatchMark.Subject: [DispatchMark.Kind: DispatchMark]] = [:]
 
   // MARK: Time
@@ -95,7 +100,11 @@ actor DeliveryDesk {
   func run() async {
     while !isClosed {
       turn()
-      await inbox.signal.wait(for: pause(), clock)
+      if firstAccepted < accepted.count {
+        await Task.yield()
+      } else {
+        await inbox.signal.wait(for: pause(), clock)
+      }
     }
   }
 
@@ -116,9 +125,11 @@ actor DeliveryDesk {
   func turn() {
     let now = clock.now()
     let input = inbox.take()
-    for job in input.accepted { accept(job, now) }
+    // Ends first: they make room, and say how quick destinations are.
     for outcome in input.outcomes { end(outcome, now) }
     for end in input.copies { copied(end, now) }
+    accepted += input.accepted
+    acceptSome(now)
     if let marks = input.marks { replace(marks, now) }
     for origin in input.retired { retire(origin) }
     while let timer = timers.pop(at: now) {
@@ -143,6 +154,17 @@ actor DeliveryDesk {
     tellNotes()
     tellEnds()
     tellRest()
+  }
+
+  /// Accepts what has come in, no more than a turn can hold: what goes on waits for its end.
+  private func acceptSome(_ now: Instant) {
+    let end = min(accepted.count, firstAccepted + 1024)
+    for index in firstAccepted..<end { accept(accepted[index], now) }
+    firstAccepted = end
+    if end == accepted.count {
+      accepted.removeAll(keepingCapacity: end <= 4096)
+      firstAccepted = 0
+    }
   }
 
   // MARK: Ends
@@ -174,6 +196,10 @@ actor DeliveryDesk {
   /// Begins nothing more of what comes from this partition, or of anything.
   private func retire(_ origin: PartitionID?) {
     if let origin { retired.insert(origin) } else { isDraining = true }
+    let unseen = accepted[firstAccepted...].filter { origin == nil || $0.record.partition == origin }
+    accepted = accepted[firstAccepted...].filter { origin != nil && $0.record.partition != origin }
+    firstAccepted = 0
+    for job in unseen { drop(job) }
     let given = jobs.values.filter { !$0.isActive && (origin == nil || $0.record.partition == origin) }
     for job in given { drop(job) }
     for destination in destinations.values { _ = destination.remove { $0.state == .ended } }

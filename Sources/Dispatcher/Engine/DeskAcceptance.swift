@@ -28,7 +28,9 @@ extension DeliveryDesk {
       case .failure(let refusal): return giveUp(job, refusal.reason, refusal.detail, now)
       case .success(let found): job.settings = found
       }
-      job.destination = destination(target)
+      let destination = destination(target)
+      if job.carried.spills > 0 { destination.setAside = max(0, destination.setAside - 1) }
+      job.destination = destination
     }
     if let due = job.carried.due {
       let rest = Duration.milliseconds(max(0, due - clock.wallMilliseconds()))
@@ -106,13 +108,13 @@ extension DeliveryDesk {
     var isLongBlocked = mark(job, .paused) != nil
     if case .open(let until) = destination.breaker.state, until - now > settings.retry.inMemory { isLongBlocked = true }
     if destination.quietUntil - now > settings.retry.inMemory { isLongBlocked = true }
-    if isLongBlocked || destination.queueCount >= settings.queue {
-      return store(job, pause: nil, isSpill: true, now)
-    }
     destination.concurrency = job.settings.concurrency
     destination.setRate(job.settings.rate, at: now)
+    if isLongBlocked || destination.queueCount >= limit(of: destination, now) {
+      return store(job, pause: nil, isSpill: true, now)
+    }
     job.state = .queued
-    destination.append(job)
+    destination.append(job, at: now)
     lineUp(destination)
   }
 
@@ -189,31 +191,15 @@ extension DeliveryDesk {
 
   // MARK: Now and then
 
-  /// Looks at what has been in memory for long: it keeps positions from moving, and is set aside in a retry stream.
+  /// To be called about once a second.
   func lookBack(_ now: Instant) {
-    var passed = 0
-    var underWay: [UInt64] = []
-    for number in arrivals {
-      if let job = jobs[number] {
-        guard now - job.acceptedAt > settings.retry.inMemory else { break }
-        if job.isActive { underWay.append(number) } else { setAside(job, now) }
-      }
-      passed += 1
+    // While the store is away nothing can be tried, which is nobody's fault.
+    if asksAgainAt == nil {
+      setAsideOld(now)
+      makeRoom(now)
     }
-    arrivals.replaceSubrange(0..<passed, with: underWay)
     forgetDestinations(now)
     publish()
-  }
-
-  private func setAside(_ job: DeliveryJob, _ now: Instant) {
-    switch job.state {
-    case .queued:
-      _ = job.destination?.remove { $0 === job }
-      store(job, pause: nil, isSpill: true, now)
-    case .waiting:
-      store(job, pause: job.dueAt - now, isSpill: true, now)
-    case .claiming, .sending, .settling, .writing, .ended: break
-    }
   }
 
   private func forgetDestinations(_ now: Instant) {

@@ -148,6 +148,7 @@ extension DeliveryDesk {
       storePause = .milliseconds(100)
       inbox.setTrouble(nil, of: "deduplication")
       log.info("the deduplication store answers again", at: "deduplication")
+      for destination in destinations.values { destination.pace.restart(at: now) }
     }
     for (question, answer) in zip(asked, answers) {
       switch question.request {
@@ -180,12 +181,14 @@ extension DeliveryDesk {
       if isDraining || retired.contains(job.record.partition) { return drop(job) }
       wait(job, for: max(rest, .milliseconds(1)), now)
     case .done, .stale:
+      job.destination?.pace.passed(at: now)
       unstart(job, now)
       leave(job, now)
       note(job, .duplicate, answer == .done ? "it has arrived before" : "a later copy of it is in a retry stream")
       parts.metrics.duplicates.add(1)
       end(job)
     case .dead:
+      job.destination?.pace.passed(at: now)
       unstart(job, now)
       leave(job, now)
       note(job, .duplicate, "it was given up before")
@@ -283,6 +286,9 @@ extension DeliveryDesk {
     guard let job = jobs[outcome.number], job.state == .sending, let destination = job.destination else { return }
     DispatchCrashPoint.sentAndNotJudged()
     job.lastOutcome = outcome
+    // A channel need not say how long it took.
+    let taken = outcome.duration > .zero ? outcome.duration : now - (startedAt[job.number] ?? now)
+    destination.pace.answered(after: taken, at: now)
     release(job, now)
     let isFault = if case .retry(let isFault, _) = outcome.verdict { isFault } else { false }
     destination.breaker.end(isFault: isFault, at: now, settings.breaker)

@@ -33,9 +33,12 @@ extension DeliveryDesk {
       tier = policy.tier(for: pause)
     } else {
       carried.due = nil
-      tier = policy.tier(forSpill: carried.spills)
+      tier = tierForWantOfRoom(job, now)
     }
-    if isSpill { carried.spills += 1 }
+    if isSpill {
+      carried.spills += 1
+      job.destination?.setAside += 1
+    }
     job.carried = carried
     job.state = .writing
     // A delivery that waits in memory is the store's, too: it learns where it is now.

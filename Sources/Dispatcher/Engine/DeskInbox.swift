@@ -33,8 +33,11 @@ final class DeskInbox: Sendable, AttemptPort {
   let room = Signal()
   private let maximumInFlight: Int
   private let maximumBytes: Int
+  private let partitionRoom: Int
 
-  init(maximumInFlight: Int, maximumBytes: Int) {
+  /// - Parameter partitionRoom: how many records of one partition the pipeline leaves open.
+  init(maximumInFlight: Int, maximumBytes: Int, partitionRoom: Int) {
+    self.partitionRoom = partitionRoom
     self.maximumInFlight = maximumInFlight
     self.maximumBytes = maximumBytes
   }
@@ -75,6 +78,13 @@ final class DeskInbox: Sendable, AttemptPort {
 
   var hasRoom: Bool {
     lock.withLock { _ in state.inFlight < maximumInFlight && state.inFlightBytes < maximumBytes }
+  }
+
+  /// Whether three quarters of the room are taken, or of that of one partition.
+  var isNearlyFull: Bool {
+    lock.withLock { _ in
+      state.inFlight >= min(maximumInFlight, partitionRoom) / 4 * 3 || state.inFlightBytes >= maximumBytes / 4 * 3
+    }
   }
 
   func retire(_ origin: PartitionID?) {

@@ -66,7 +66,9 @@ public final class ResultDispatcher: Sendable {
   public init(_ parts: Parts) throws {
     self.parts = parts
     let settings = parts.settings
-    let inbox = DeskInbox(maximumInFlight: settings.maximumInFlight, maximumBytes: settings.maximumInFlightBytes)
+    let inbox = DeskInbox(
+      maximumInFlight: settings.maximumInFlight, maximumBytes: settings.maximumInFlightBytes,
+      partitionRoom: parts.limits.inFlightRecords)
     let thread = WorkerThread(name: "databus-desk")
     writers = CopyWriters(parts, inbox, thread)
     desk = try DeliveryDesk(

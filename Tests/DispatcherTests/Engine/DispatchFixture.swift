@@ -74,10 +74,11 @@ final class ScriptedChannel: DeliveryChannel {
       Task { [clock, time] in
         try? await clock.sleep(for: outcome == nil ? attempt.timeout : time)
         self.state.withLock { $0.current[attempt.target.url, default: 0] -= 1 }
-        port.end([
+        var end =
           outcome
-            ?? AttemptOutcome(number: attempt.number, .retry(isFault: true, after: nil), detail: "no answer in time")
-        ])
+          ?? AttemptOutcome(number: attempt.number, .retry(isFault: true, after: nil), detail: "no answer in time")
+        end.duration = outcome == nil ? attempt.timeout : time
+        port.end([end])
       }
     }
   }

@@ -36,6 +36,64 @@ import Testing
     try await process.stop()
   }
 
+  @Test func theBacklogOfOneThatAnswersIsNotSetAside() async throws {
+    let fixture = try await DispatchFixture()
+    for number in 0..<5000 { try fixture.result("\(number)") }
+    let process = try fixture.start(DispatchFixture.settings { $0.queue = 10 }, stopsWhenIdle: true)
+    try await process.task.value
+    #expect(fixture.channel.sent.count == 5000)
+    #expect(process.counter("databus_dispatch_spilled_total") == 0)
+  }
+
+  @Test func whatOneDoesNotTakeSoonIsSetAsideAndComesBackInTime() async throws {
+    let fixture = try await DispatchFixture()
+    for number in 0..<600 { try fixture.result("\(number)") }
+    let start = fixture.clock.now()
+    let process = try fixture.start(
+      DispatchFixture.settings {
+        $0.queue = 10
+        $0.delivery.rate = 10
+      }, stopsWhenIdle: true)
+    try await process.task.value
+    #expect(Set(fixture.channel.sent.map(\.id)).count == 600 && fixture.channel.sent.count == 600)
+    // A quarter of a minute's worth stays in memory.
+    #expect(process.counter("databus_dispatch_spilled_total") >= 400)
+    // It is taken all the time, and does not wait for a retry stream of ten minutes.
+    #expect(fixture.clock.now() - start < .seconds(300))
+    #expect(fixture.records(of: "results-http-retry-10m") == 0)
+  }
+
+  @Test func oneWithMoreThanItTakesDoesNotKeepOthersFromTheirsForLong() async throws {
+    let busy = "https://busy.example/hook"
+    let fixture = try await DispatchFixture()
+    for number in 0..<4000 {
+      try fixture.result("\(number)", to: number % 50 == 49 ? "https://ok.example/hook" : busy)
+    }
+    let process = try fixture.start(
+      DispatchFixture.settings {
+        $0.queue = 10
+        $0.delivery.concurrency = 1
+        $0.maximumInFlight = 100
+        $0.retry.tiers = [.seconds(2), .seconds(600)]
+      })
+    await eventually("the others get theirs") { fixture.channel.sent(to: "https://ok.example/hook").count == 80 }
+    #expect(fixture.channel.sent(to: busy).count < 3000)
+    #expect(process.counter("databus_dispatch_spilled_total") > 0)
+    try await process.stop()
+  }
+
+  @Test func whileTheStoreIsAwayNothingIsSetAside() async throws {
+    let fixture = try await DispatchFixture()
+    fixture.store.setAway(true)
+    for number in 0..<500 { try fixture.result("\(number)") }
+    let process = try fixture.start(DispatchFixture.settings { $0.queue = 10 })
+    try await fixture.clock.sleep(for: .seconds(120))
+    fixture.store.setAway(false)
+    await eventually("all arrive") { fixture.channel.sent.count == 500 && fixture.committed == 500 }
+    #expect(process.counter("databus_dispatch_spilled_total") == 0)
+    try await process.stop()
+  }
+
   @Test func oneThatIsIllIsLeftAloneAndTriedByProbes() async throws {
     let fixture = try await DispatchFixture { .status(500, $0) }
     for number in 0..<100 { try fixture.result("\(number)", to: SlowDestinationTests.hanging) }
