@@ -57,7 +57,10 @@ extension DeliveryDesk {
         destination.setAside = 0
       }
     }
-    guard inbox.isNearlyFull else { return fullSince = nil }
+    guard inbox.isNearlyFull else {
+      fullSince = nil
+      return
+    }
     let since = fullSince ?? now
     fullSince = since
     // Setting aside costs a delivery the shortest retry stream's delay: no shorter wait of others is worth it.
