@@ -37,11 +37,15 @@ enum DispatchBenchmark {
     try await bench.fill("backlog", deliveries) { _ in url }
     let curl = try ChildProcess.beside("curl-loop")
     var bare: [ChildProcess.Usage] = []
+    var withHeaders: [ChildProcess.Usage] = []
     var whole: [ChildProcess.Usage] = []
     for round in 0..<rounds {
-      bare.append(
+      let loop = [curl, url, "\(deliveries)", "\(concurrency)", "\(body.utf8.count)"]
+      bare.append(try ChildProcess.run(bench.onOneCore(loop)))
+      withHeaders.append(
         try ChildProcess.run(
-          bench.onOneCore([curl, url, "\(deliveries)", "\(concurrency)", "\(body.utf8.count)"])))
+          bench.onOneCore(
+            loop + ["webhook-id: backlog-123456", "webhook-timestamp: 1700000000", "User-Agent: databus/0.1"])))
       let file = try bench.configuration("throughput\(round)", results: "backlog", concurrency: concurrency)
       whole.append(
         try ChildProcess.run(
@@ -57,6 +61,10 @@ enum DispatchBenchmark {
       Figure(
         benchmark: "dispatch, CPU per delivery, one core", value: processor(whole), unit: "us",
         reference: "us, a bare libcurl loop", referenceValue: processor(bare), goal: "<= 2"))
+    report.add(
+      Figure(
+        benchmark: "dispatch, CPU per delivery, one core", value: processor(whole), unit: "us",
+        reference: "us, the loop with a webhook's headers", referenceValue: processor(withHeaders), goal: ""))
     report.add(
       Figure(
         benchmark: "dispatch, deliveries/s, one core", value: rate(whole), unit: "/s",

@@ -1,6 +1,6 @@
 // The least that a program over libcurl's multi interface can do: it sends the same request again and again.
 //
-//   curl-loop URL COUNT CONCURRENCY BODYBYTES
+//   curl-loop URL COUNT CONCURRENCY BODYBYTES [HEADER ...]
 //
 // CONCURRENCY requests are under way at a time, each by a handle that is used again, on one thread with epoll. COUNT 0:
 // until it is killed. Prints requests a second and the processor time of one, and fails where an answer is not 2xx.
@@ -56,7 +56,7 @@ static size_t take(char *bytes, size_t size, size_t count, void *context) {
 }
 
 int main(int count, char **arguments) {
-  if (count != 5) fail("usage", "URL COUNT CONCURRENCY BODYBYTES");
+  if (count < 5) fail("usage", "URL COUNT CONCURRENCY BODYBYTES [HEADER ...]");
   const long wanted = atol(arguments[2]), concurrency = atol(arguments[3]), bodyBytes = atol(arguments[4]);
   if (wanted < 0 || concurrency < 1 || bodyBytes < 0) fail("usage", "numbers must not be negative");
   if (curl_global_init(CURL_GLOBAL_ALL) != CURLE_OK) fail("libcurl", "does not start");
@@ -74,6 +74,7 @@ int main(int count, char **arguments) {
 
   struct curl_slist *head = curl_slist_append(NULL, "Content-Type: application/json");
   head = curl_slist_append(head, "Expect:");
+  for (int index = 5; index < count; index++) head = curl_slist_append(head, arguments[index]);
   long started = 0, ended = 0;
   for (long index = 0; index < concurrency && (wanted == 0 || started < wanted); index++, started++) {
     CURL *easy = curl_easy_init();

@@ -23,6 +23,7 @@ extension Pipeline {
     for output in 0..<batch.outputCount {
       await deliver(batch.outputs + output, to: output, of: batch)
       counts.results += batch.outputs[output].count
+      if outputs[output].capabilities.keepsAccepted { batch.letGo(of: output) }
     }
     for refusal in batch.refusals {
       let token = Token(

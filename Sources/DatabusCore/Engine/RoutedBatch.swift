@@ -100,6 +100,11 @@ final class RoutedBatch: @unchecked Sendable {
     }
   }
 
+  /// Frees an output's deliveries, where its sink has accepted all of them.
+  func letGo(of output: Int) {
+    if accepted[output] == outputs[output].count { outputs[output] = DeliveryBatch() }
+  }
+
   /// Forgets all but the memory.
   func reset() {
     releaseRecords()

@@ -12,11 +12,13 @@ public struct SinkCapabilities: Sendable, Hashable {
   public var tombstones: Bool
   /// Ends are told at `flush` only: the engine flushes at every checkpoint.
   public var confirmsOnFlush: Bool
+  /// What it has accepted it keeps to its end, and fails nothing of it: the engine lets go of its own copy at once.
+  public var keepsAccepted: Bool
 
   public init(
     maximumInFlight: Int = 65_536, maximumRecordBytes: Int = .max, idempotent: Bool = false,
     transactional: Bool = false, keys: Bool = true, headers: Bool = true, tombstones: Bool = true,
-    confirmsOnFlush: Bool = false
+    confirmsOnFlush: Bool = false, keepsAccepted: Bool = false
   ) {
     self.maximumInFlight = maximumInFlight
     self.maximumRecordBytes = maximumRecordBytes
@@ -26,6 +28,7 @@ public struct SinkCapabilities: Sendable, Hashable {
     self.headers = headers
     self.tombstones = tombstones
     self.confirmsOnFlush = confirmsOnFlush
+    self.keepsAccepted = keepsAccepted
   }
 }
 

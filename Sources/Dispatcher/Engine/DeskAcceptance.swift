@@ -28,6 +28,8 @@ extension DeliveryDesk {
       case .failure(let refusal): return giveUp(job, refusal.reason, refusal.detail, now)
       case .success(let found): job.settings = found
       }
+      // One text for all deliveries to it.
+      if target.url == job.destinationURL { job.destinationURL = target.url }
       let destination = destination(target)
       if job.carried.spills > 0 { destination.setAside = max(0, destination.setAside - 1) }
       job.destination = destination

@@ -5,7 +5,7 @@ struct DispatchSink: EventSink {
   let inbox: DeskInbox
   let clock: any EngineClock
 
-  var capabilities: SinkCapabilities { SinkCapabilities(maximumInFlight: .max) }
+  var capabilities: SinkCapabilities { SinkCapabilities(maximumInFlight: .max, keepsAccepted: true) }
 
   func send(_ batch: borrowing DeliveryBatch, from start: Int) throws -> Int {
     inbox.accept(batch, from: start, at: clock.now())
