@@ -18,7 +18,8 @@ extension DispatcherDeclaration {
         "Attempts at a time, to all destinations together; no destination gets more than a quarter of them."),
       FieldDeclaration(
         "queue", .integer(1...1_000_000), default: 1000,
-        "Deliveries that wait in memory for one destination, or as many as it takes in 15 s where those are more; further ones go to a retry stream."),
+        "Deliveries that wait in memory for one destination, or as many as it takes in 15 s where those are more; further ones go to a retry stream."
+      ),
       FieldDeclaration(
         "payloadBytes", .size(1...(1 << 30)), default: "256KiB", "The largest payload; a larger one is a dead letter."),
     ] + settings(areDefaults: true))
@@ -72,7 +73,7 @@ extension DispatcherDeclaration {
           MapRule(
             count: 0...64, nameMeaning: "a header's name",
             check: { name, value in
-              HeaderRule.problem(name, value).map { ($0, "remove it, or choose another") }
+              DeliveryHeader.problem(in: [DeliveryHeader(name, value)]).map { ($0, "remove it, or choose another") }
             })), default: [:], example: ["x-shop": "north"],
         secret: true,
         areDefaults
