@@ -88,6 +88,23 @@ final class DispatchBench {
     Set(try receiver.running.output().objects.compactMap { $0["status"] as? Int == 200 ? $0["id"] as? String : nil })
   }
 
+  /// Makes a stream's records two days older.
+  func age(_ stream: String) throws {
+    let script = """
+      import sqlite3, sys
+      log = sqlite3.connect(sys.argv[1])
+      topic = log.execute("SELECT id FROM topics WHERE name = ?", (sys.argv[2],)).fetchone()[0]
+      log.execute(f"UPDATE log_{topic}_0 SET timestamp = timestamp - 172800000")
+      log.commit()
+      """
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    process.arguments = ["python3", "-c", script, databus.path("log.db"), stream]
+    try process.run()
+    process.waitUntilExit()
+    #expect(process.terminationStatus == 0)
+  }
+
   /// Asks again and again; a minute at most.
   func until(_ happening: String, _ holds: () async throws -> Bool) async throws {
     let deadline = ContinuousClock.now + .seconds(60)

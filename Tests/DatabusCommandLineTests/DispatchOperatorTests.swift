@@ -256,6 +256,26 @@ struct DispatchOperatorTests {
     }
   }
 
+  @Test("of a dead letter so old that it is forgotten nobody knows whether it has arrived: only by force")
+  func forgotten() async throws {
+    try await DispatchBench.with(["--status", "400", "--quiet"]) { bench in
+      let databus = bench.databus
+      try await bench.put("a", bench.address + "/a")
+      try await bench.sendAndDeliver(1)
+      try bench.age("p-dispatcher-dead-letters")
+      for ending in ["", "-wal", "-shm", ".lock"] {
+        try? FileManager.default.removeItem(atPath: databus.path("deduplication.db" + ending))
+      }
+      let old = try await databus.run("dlq", "replay")
+      #expect(old.code == 1, "\(old.output)")
+      #expect(old.output.hasPrefix("0 dead letters put back\n1 not put back: older than deduplication.ttl (1d)"))
+      let forced = try await databus.run("dlq", "replay", "--force")
+      #expect(forced.code == 0 && forced.output == "1 dead letter put back\n", "\(forced.output)\(forced.errors)")
+      try await bench.deliver()
+      #expect(try await bench.receiver.sums()["requests"] == 2)
+    }
+  }
+
   @Test("the pipeline's own dead letters are looked at and put back by their stream's name")
   func pipelineDeadLetters() async throws {
     try await DispatchBench.with([]) { bench in

@@ -62,7 +62,7 @@ struct DispatchPositionsTests {
       #expect(!(try await bench.deliver().errors.contains("are not recognised")))
       #expect(try await bench.receiver.sums()["requests"] == 2)
 
-      try age("results-http", in: databus)
+      try bench.age("results-http")
       let old = try await set("0", "earliest")
       #expect(old.code == 1 && old.errors.contains("older than deduplication.ttl (1d)"), "\(old.errors)")
       #expect(old.errors.contains("set it to 3 or later, or send them again with --force"), "\(old.errors)")
@@ -79,22 +79,5 @@ struct DispatchPositionsTests {
       let events = try await databus.run("positions", "set", "0", "latest", "--stream", "events")
       #expect(events.output == "events/0: the pipeline goes on at 3\n", "\(events.errors)")
     }
-  }
-
-  /// Makes a stream's records two days older.
-  private func age(_ stream: String, in databus: DatabusProcess) throws {
-    let script = """
-      import sqlite3, sys
-      log = sqlite3.connect(sys.argv[1])
-      topic = log.execute("SELECT id FROM topics WHERE name = ?", (sys.argv[2],)).fetchone()[0]
-      log.execute(f"UPDATE log_{topic}_0 SET timestamp = timestamp - 172800000")
-      log.commit()
-      """
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    process.arguments = ["python3", "-c", script, databus.path("log.db"), stream]
-    try process.run()
-    process.waitUntilExit()
-    #expect(process.terminationStatus == 0)
   }
 }
