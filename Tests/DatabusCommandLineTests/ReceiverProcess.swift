@@ -27,13 +27,14 @@ struct ReceiverProcess {
     }
   }
 
-  init(_ databus: DatabusProcess, _ options: [String]) async throws {
-    running = try databus.start(["receive", "--port", "0"] + options)
+  /// - Parameter port: 0: a free one.
+  init(_ databus: DatabusProcess, _ options: [String], port: Int = 0) async throws {
+    running = try databus.start(["receive", "--port", "\(port)"] + options)
     let errors = try await running.waitForErrors { $0.contains("\n") }
     let line = try #require(try errors.objects.first)
     let fields = try #require(line["fields"] as? [String: Any])
-    port = try #require(fields["port"] as? Int)
-    #expect(line["where"] as? String == "http://127.0.0.1:\(port)/")
+    self.port = try #require(fields["port"] as? Int)
+    #expect(line["where"] as? String == "http://127.0.0.1:\(self.port)/")
   }
 
   /// A request on a connection of its own, and the whole answer; empty where the connection was closed without one.

@@ -96,10 +96,40 @@ extension SQLiteDeduplication {
     #expect(try folder.rows() == 2000)
   }
 
-  @Test func aToolMakesNoFile() async throws {
-    for access in [SQLiteDeduplication.Access.reader, .marks] {
-      #expect(await folder.refusal(access).contains("cannot be opened"))
-    }
+  @Test func aToolThatComesFirstMakesTheFileWithItsFirstMark() async throws {
+    let tool = try await folder.open(.marks)
+    #expect(try await tool.marks() == [])
+    #expect(try await tool.states(of: [id(1)]) == [nil])
+    try await tool.remove(.rule("a"), .paused)
+    await #expect(throws: DeduplicationError.self) { _ = try await tool.process([claim(id(1), 1)]) }
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder.url.path).isEmpty)
+    let mark = DispatchMark(.destination("https://a.example"), .paused, at: 1)
+    try await tool.set(mark)
+    // A dispatcher that starts beside it has the mark, and the file.
+    let store = try await folder.open()
+    #expect(try await store.marks() == [mark])
+    #expect(try await store.answer(claim(id(1), 1)) == granted)
+    await #expect(throws: DeduplicationError.self) { _ = try await tool.process([claim(id(2), 1)]) }
+    try await tool.remove(mark.subject, mark.kind)
+    #expect(try await store.marks() == [])
+    await store.close()
+    await tool.close()
+  }
+
+  @Test func aToolThatFindsTheFileWhenItWritesTakesNothingFromItsDispatcher() async throws {
+    let tool = try await folder.open(.marks)
+    let store = try await folder.open()
+    let mark = DispatchMark(.rule("a"), .cancelled, at: 1)
+    try await tool.set(mark)
+    #expect(try await store.marks() == [mark])
+    #expect(try await store.answer(claim(id(1), 1)) == granted)
+    await store.close()
+    await tool.close()
+    await #expect(throws: DeduplicationError.self) { try await tool.set(mark) }
+  }
+
+  @Test func aReaderMakesNoFile() async throws {
+    #expect(await folder.refusal(.reader).contains("cannot be opened"))
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder.url.path).isEmpty)
     try Data().write(to: URL(fileURLWithPath: folder.path))
     do {

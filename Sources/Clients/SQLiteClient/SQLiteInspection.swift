@@ -44,6 +44,8 @@ public enum SQLiteInspection {
     if found != "ok" { throw .damaged(path, found) }
   }
 
+  public static func exists(_ path: String) -> Bool { fileSize(path) != nil }
+
   private static func fileSize(_ path: String) -> Int? {
     var status = stat()
     return stat(path, &status) == 0 ? Int(status.st_size) : nil

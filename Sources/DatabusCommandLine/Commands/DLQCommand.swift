@@ -31,7 +31,7 @@ extension DatabusCommand {
   ) { arguments, context in
     let selection = try DeadLetterSelection(arguments, of: "databus dlq list")
     let limit = arguments.integer("limit") ?? 100
-    return try await withDeadLetters(arguments, context) { stream, transport in
+    return try await withDeadLetters(arguments, selection, context) { stream, transport in
       var found: [FoundDeadLetter] = []
       var count = 0
       let strange = try await stream.read(transport, since: selection.since) { entry in
@@ -52,7 +52,8 @@ extension DatabusCommand {
         return .done
       }
       if found.isEmpty {
-        try context.output.write("There are no dead letters\(strange > 0 ? " with a reason" : "").\n")
+        let what = selection.isNarrow ? "such dead letters" : "dead letters"
+        try context.output.write("There are no \(what)\(strange > 0 ? " with a reason" : "").\n")
         return .done
       }
       try context.output.write(DeadLetterText.table(found, width: context.terminal.width))
@@ -75,7 +76,7 @@ extension DatabusCommand {
   ) { arguments, context in
     let name = arguments.operand("ID") ?? ""
     let selection = DeadLetterSelection(names: [name])
-    return try await withDeadLetters(arguments, context) { stream, transport in
+    return try await withDeadLetters(arguments, selection, context) { stream, transport in
       var count = 0
       try await stream.read(transport) { entry in
         guard selection.matches(entry) else { return true }
@@ -96,12 +97,13 @@ extension DatabusCommand {
 
   /// Runs `body` with the dead-letter stream that the arguments name, and its transport.
   static func withDeadLetters<R>(
-    _ arguments: ParsedArguments, _ context: CommandContext,
+    _ arguments: ParsedArguments, _ selection: DeadLetterSelection, _ context: CommandContext,
     _ body: (DeadLetterStream, any Transport) async throws -> R
   ) async throws -> R {
     try await PipelineAccess.withTool(arguments, context) { access in
       let section = DispatcherConfiguration(access.configuration, registry: context.dispatcher)
       let stream = try DeadLetterStream(arguments, access.configuration, section)
+      try stream.check(selection)
       return try await access.withTransport(stream.reference.transport) { try await body(stream, $0) }
     }
   }

@@ -37,6 +37,7 @@ extension DatabusCommand {
     let configuration = try context.configuration(arguments)
     let section = DispatcherConfiguration(configuration, registry: context.dispatcher)
     let stream = try DeadLetterStream(arguments, configuration, section)
+    try stream.check(selection)
     func run(_ store: (any DeduplicationStore)?) async throws -> ExitCode {
       let access = try await PipelineAccess(configuration, context.registry, for: .tool)
       do {

@@ -12,12 +12,23 @@ struct DeadLetterStream: Sendable {
   static let option = Option.value(
     "stream", "STREAM", "The dead-letter stream: the dispatcher's (without this option) or the pipeline's")
 
-  /// - Throws: `CommandFailure` where the option names a stream without dead letters.
+  /// Those that dead letters of the stream can have.
+  private var reasons: [String] {
+    isDispatchers ? DispatchReason.allCases.map(\.rawValue) : DeadLetterReason.allCases.map(\.rawValue)
+  }
+
+  /// - Throws: `CommandFailure` where the option names a stream without dead letters, and where there is no dispatcher and no option.
   init(_ arguments: ParsedArguments, _ configuration: DatabusConfiguration, _ section: DispatcherConfiguration?)
     throws(CommandFailure)
   {
     let pipeline = configuration.pipeline
-    let name = arguments.value("stream") ?? section?.deadLetters.stream ?? pipeline.deadLetters.stream
+    guard let name = arguments.value("stream") ?? section?.deadLetters.stream else {
+      throw CommandFailure(
+        .usage, "the configuration has no section \"dispatcher\", and so no deliveries that were given up",
+        hint:
+          "--stream \(pipeline.deadLetters.stream) looks at the pipeline's dead letters: events that could not be routed"
+      )
+    }
     if let section, section.deadLetters.stream == name {
       reference = section.deadLetters
       origins = Dictionary(section.settings.results.map { ($0.stream, $0) }, uniquingKeysWith: { a, _ in a })
@@ -34,12 +45,22 @@ struct DeadLetterStream: Sendable {
     origins = [pipeline.events.stream.stream: pipeline.events.stream]
     isDispatchers = false
   }
+
+  /// - Throws: `CommandFailure` where a reason is asked for that no dead letter of the stream can have.
+  func check(_ selection: DeadLetterSelection) throws(CommandFailure) {
+    for reason in selection.reasons.sorted() where !reasons.contains(reason) {
+      let known = "there are: \(reasons.sorted().joined(separator: ", "))"
+      throw CommandFailure(
+        .usage, "--reason: no dead letter of \(reference.stream) has the reason \"\(Terminal.printable(reason))\"",
+        hint: Spelling.hint(for: reason, among: reasons).map { "\($0) \(known)" } ?? known)
+    }
+  }
 }
 
 /// Which dead letters of a stream are meant.
 struct DeadLetterSelection: Sendable {
   var reasons: Set<String> = []
-  /// What the destination begins with.
+  /// What the destination begins with. Without its query, as dead letters have it.
   var destination: String?
   /// Milliseconds since 1970, from and up to, and not.
   var since: Int64?
@@ -58,13 +79,18 @@ struct DeadLetterSelection: Sendable {
   init(_ arguments: ParsedArguments, of command: String, names: [String] = []) throws(UsageError) {
     let now = SystemClock().wallMilliseconds()
     reasons = Set(arguments.values("reason"))
-    destination = arguments.value("dest")
+    destination = arguments.value("dest").map { DispatchMark.Subject.destination($0).text }
     since = try MomentArgument.value(arguments, "since", of: command, now: now)
     until = try MomentArgument.value(arguments, "until", of: command, now: now)
     self.names = Set(names)
   }
 
   init(names: Set<String>) { self.names = names }
+
+  /// Not all of them.
+  var isNarrow: Bool {
+    !reasons.isEmpty || destination != nil || since != nil || until != nil || !names.isEmpty
+  }
 
   func matches(_ found: FoundDeadLetter) -> Bool {
     let letter = found.letter

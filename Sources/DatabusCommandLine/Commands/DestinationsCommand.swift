@@ -6,7 +6,8 @@ extension DatabusCommand {
     "destinations", summary: "Show and change what the dispatcher may send to",
     discussion: """
       A mark on a destination holds for its URL exactly as it stands in results, for all dispatchers of the pipeline, and until it
-      is removed. Dispatchers look at marks every 2 seconds.
+      is removed. Dispatchers look at marks every 2 seconds. The query of a URL may be secret and is never shown: "?…" stands in
+      its place, and 'show', 'enable' and 'resume' take a URL as 'list' shows it.
       """,
     examples: [
       .init("databus destinations list", "All marks, of destinations and rules."),
@@ -46,11 +47,12 @@ extension DatabusCommand {
     examples: [.init("databus destinations show https://hooks.example.com/a", "Why nothing arrives there.")],
     options: [.config, .json], operands: [destinationOperand]
   ) { arguments, context in
-    let url = try (arguments.operand("URL") ?? "").checkedDestination(context)
+    let url = try (arguments.operand("URL") ?? "").checkedDestination(context, isShown: true)
     return try await DispatcherTool.with(try context.configuration(arguments), context) { tool in
-      let marks = try await tool.store.marks().filter { $0.subject == .destination(url) }.sorted(by: MarkText.inOrder)
+      let marks = try await tool.store.marks().filter { $0.subject.isMeant(by: url) }.sorted(by: MarkText.inOrder)
       if !arguments.flag("json"), marks.isEmpty {
-        try context.output.write("\(url) has no marks: everything is delivered.\n")
+        let shown = DispatchMark.Subject.destination(url).text
+        try context.output.write("\(shown) has no marks: everything is delivered.\n")
         return .done
       }
       try context.output.write(MarkText.text(marks, arguments, context))
@@ -62,8 +64,9 @@ extension DatabusCommand {
     .disabled, "enable", summary: "Let deliveries go to a disabled destination again",
     discussion: """
       Deliveries that arrive from now on are sent. Those that came meanwhile are dead letters with the reason "disabled" (or "gone", the
-      one that was answered 410): 'databus dlq replay --reason disabled --dest URL' puts them back.
-      """, done: "enabled; what came meanwhile: 'databus dlq replay --reason disabled --dest URL'")
+      one that was answered 410): 'databus dlq replay --reason gone --reason disabled --dest URL' puts them back.
+      """
+  ) { "enabled; what came meanwhile: databus dlq replay --reason gone --reason disabled --dest \"\($0)\"" }
 
   private static let destinationsResume = removal(
     .paused, "resume", summary: "Send to a paused destination again",
@@ -71,7 +74,8 @@ extension DatabusCommand {
       What came meanwhile waits in the retry streams and is sent as it comes out of them: after the shortest of the waits
       (retry.tiers) where it has not waited long, after the longest at most. No attempt was counted meanwhile; the age
       (retry.age) went on.
-      """, done: "resumed; what waits comes out of the retry streams by and by")
+      """
+  ) { _ in "resumed; what waits comes out of the retry streams by and by" }
 
   private static let destinationsDisable = setting(
     .disabled, "disable", summary: "Send nothing to a destination any more; deliveries become dead letters",
@@ -104,47 +108,66 @@ extension DatabusCommand {
     ) { arguments, context in
       let url = try (arguments.operand("URL") ?? "").checkedDestination(context)
       return try await DispatcherTool.with(try context.configuration(arguments), context) { tool in
-        let detail = MarkText.detail(arguments, "by an operator")
-        try await tool.store.set(
-          DispatchMark(.destination(url), kind, at: SystemClock().wallMilliseconds(), detail: detail))
-        try context.output.write("\(url): \(done)\n")
+        let mark = DispatchMark(
+          .destination(url), kind, at: SystemClock().wallMilliseconds(),
+          detail: MarkText.detail(arguments, "by an operator"))
+        try await tool.store.set(mark)
+        try context.output.write("\(mark.subject.text): \(done)\n")
         return .done
       }
     }
   }
 
   private static func removal(
-    _ kind: DispatchMark.Kind, _ name: String, summary: String, discussion: String, done: String
+    _ kind: DispatchMark.Kind, _ name: String, summary: String, discussion: String,
+    done: @escaping @Sendable (String) -> String
   ) -> Command {
     Command(
       name, summary: summary, discussion: discussion,
       examples: [.init("databus destinations \(name) https://hooks.example.com/a", "Within 2 seconds.")],
       options: [.config], operands: [destinationOperand]
     ) { arguments, context in
-      let url = try (arguments.operand("URL") ?? "").checkedDestination(context)
+      let url = try (arguments.operand("URL") ?? "").checkedDestination(context, isShown: true)
       return try await DispatcherTool.with(try context.configuration(arguments), context) { tool in
-        let marks = try await tool.store.marks()
-        guard marks.contains(where: { $0.subject == .destination(url) && $0.kind == kind }) else {
-          let known = marks.compactMap { mark -> String? in
-            if case .destination(let url) = mark.subject, mark.kind == kind { url } else { nil }
-          }
-          throw CommandFailure(
-            .failed, "\(url) is not \(kind.rawValue)",
-            hint: Spelling.hint(for: url, among: known) ?? "'databus destinations list' shows all marks")
-        }
-        try await tool.store.remove(.destination(url), kind)
-        try context.output.write("\(url): \(done.replacingURL(url))\n")
+        let subject = try DispatchMark.Subject(
+          meantBy: url, among: try await tool.store.marks().filter { $0.kind == kind }.map(\.subject), kind)
+        try await tool.store.remove(subject, kind)
+        try context.output.write("\(subject.text): \(done(subject.text))\n")
         return .done
       }
     }
   }
 }
 
-extension String {
-  /// With the word URL replaced, once.
-  fileprivate func replacingURL(_ url: String) -> String {
-    guard hasSuffix(" URL'") else { return self }
-    return "\(dropLast("URL'".count))\(url)'"
+extension DispatchMark.Subject {
+  /// Whether it is the destination of this URL, as it stands in results or as it is shown.
+  fileprivate func isMeant(by url: String) -> Bool {
+    switch self {
+    case .destination(let own): own == url || text == url
+    case .rule: false
+    }
+  }
+
+  /// The one that an operator means, who may have its URL from a list.
+  ///
+  /// - Throws: `CommandFailure` where it has no such mark, or where several are shown so.
+  fileprivate init(
+    meantBy url: String, among marked: [DispatchMark.Subject], _ kind: DispatchMark.Kind
+  ) throws(CommandFailure) {
+    let meant = marked.filter { $0.isMeant(by: url) }
+    if let only = meant.first, meant.count == 1 {
+      self = only
+      return
+    }
+    let shown = DispatchMark.Subject.destination(url).text
+    if meant.count > 1 {
+      throw CommandFailure(
+        .usage, "\(meant.count) destinations are shown as \(shown)",
+        hint: "write the whole URL as it stands in results; 'databus rules list' shows the rules that have it")
+    }
+    throw CommandFailure(
+      .failed, "\(shown) is not \(kind.rawValue)",
+      hint: Spelling.hint(for: shown, among: marked.map(\.text)) ?? "'databus destinations list' shows all marks")
   }
 }
 
@@ -172,22 +195,12 @@ enum MarkText {
   private static func json(_ mark: DispatchMark) -> JSONValue {
     let subject: (String, JSONValue) =
       switch mark.subject {
-      case .destination(let url): ("destination", JSONValue(.string(url)))
+      case .destination: ("destination", JSONValue(.string(mark.subject.text)))
       case .rule(let id): ("rule", JSONValue(.string(id)))
       }
     return JSONValue(members: [
       ("mark", JSONValue(.string(mark.kind.rawValue))), subject,
       ("since", JSONValue(.string(TimeText.rfc3339(milliseconds: mark.at)))), ("why", JSONValue(.string(mark.detail))),
     ])
-  }
-}
-
-extension DispatchMark.Subject {
-  /// For people.
-  var text: String {
-    switch self {
-    case .destination(let url): url
-    case .rule(let id): "rule \(id)"
-    }
   }
 }

@@ -24,7 +24,10 @@ extension BuiltInComponents {
             of: .string(
               StringRule(
                 length: 1...253, form: "an address, a block of addresses (`10.1.0.0/16`) or a host's name",
-                check: AllowedAddress.problem(of:))), count: 0...10_000), default: [],
+                check: { text in
+                  (try? AddressPolicy(allow: [text])) != nil
+                    ? nil : "is no address, no block of addresses whose further bits are all 0, and no host's name"
+                })), count: 0...10_000), default: [],
           example: ["10.1.0.0/16", "hooks.internal"],
           "What may be sent to although it is not public: addresses, blocks of addresses, and exact names of hosts, which may then lead anywhere."
         ),

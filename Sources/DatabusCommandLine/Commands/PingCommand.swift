@@ -24,6 +24,11 @@ extension DatabusCommand {
     let url = try (arguments.operand("URL") ?? "").checkedDestination(context)
     let configuration = try context.configuration(arguments)
     let section = try DispatcherConfiguration.required(configuration, context)
+    if let name = arguments.value("secret"), !section.secrets.names.contains(name) {
+      throw CommandFailure(
+        .usage, "there is no secret \"\(Terminal.printable(name))\" in \"dispatcher.secrets\"",
+        hint: Spelling.hint(for: name, among: section.secrets.names.sorted()))
+    }
     let channels = try await OpenedDispatcher.openChannels(section, configuration, context.dispatcher, .off)
     let result: PingResult
     do {
@@ -122,6 +127,15 @@ private struct PingResult {
 
   var isDelivered: Bool { outcome.verdict == .delivered }
 
+  /// Without its query.
+  private var shownURL: String { DispatchMark.Subject.destination(url).text }
+
+  /// Where it is the configuration's affair.
+  private var remedy: String? {
+    guard case .rejected(.addressDenied, _) = outcome.verdict else { return nil }
+    return "if it may be sent there, list its address, block of addresses or host in dispatcher.channels.http.allow"
+  }
+
   private var verdict: String {
     switch outcome.verdict {
     case .delivered: "delivered"
@@ -133,9 +147,10 @@ private struct PingResult {
   }
 
   var text: String {
-    var text = "\(url): \(verdict)\n"
+    var text = "\(shownURL): \(verdict)\n"
     func line(_ name: String, _ value: String) { text += "  \(name): \(Terminal.printable(value))\n" }
     line("what happened", outcome.detail)
+    if let remedy { line("what to do", remedy) }
     if let status = outcome.status { line("status", String(status)) }
     line("time", "\(outcome.duration.storedMilliseconds) ms")
     if !id.isEmpty { line("webhook-id", id) }
@@ -152,10 +167,11 @@ private struct PingResult {
       case .rejected: "rejected"
       }
     var members: [(String, JSONValue)] = [
-      ("url", JSONValue(.string(url))), ("verdict", JSONValue(.string(word))),
+      ("url", JSONValue(.string(shownURL))), ("verdict", JSONValue(.string(word))),
       ("detail", JSONValue(.string(outcome.detail))),
       ("milliseconds", JSONValue(.number(String(outcome.duration.storedMilliseconds)))),
     ]
+    if let remedy { members.append(("remedy", JSONValue(.string(remedy)))) }
     if case .rejected(let reason, _) = outcome.verdict {
       members.append(("reason", JSONValue(.string(reason.rawValue))))
     }

@@ -1,12 +1,13 @@
 import DatabusCore
+import Dispatcher
 
 /// The parts that a configuration names, opened: for the process that runs the pipeline and for tools beside it.
 struct PipelineAccess: Sendable {
-  let configuration: DatabusConfiguration
+  private(set) var configuration: DatabusConfiguration
   let access: ComponentAccess
   let registry: ComponentRegistry
   let log: Logger
-  let state: any StateBackend
+  private(set) var state: any StateBackend
 
   /// Opens the state. Transports are opened when they are asked for.
   ///
@@ -25,6 +26,15 @@ struct PipelineAccess: Sendable {
     state = try await type.make(
       configuration.state.settings,
       configuration.context(named: "state", logger: log.named("state"), access: access))
+  }
+
+  /// The same as the dispatcher sees it that reads this stream: by its group, with its part of the state. It is closed as this one.
+  func reading(_ stream: DispatchStream) -> PipelineAccess {
+    var other = self
+    other.configuration.pipeline.name = stream.group
+    other.configuration.pipeline.events.stream = stream.reference
+    other.state = ResultDispatcher.state(in: state)
+    return other
   }
 
   /// Opens the transport of this name.

@@ -1,4 +1,5 @@
 import DatabusCore
+import Dispatcher
 
 /// What is known of a pipeline from beside it: its processes, and how far each partition of its events is.
 struct PipelineStatus: Sendable {
@@ -33,11 +34,19 @@ struct PipelineStatus: Sendable {
     }
   }
 
+  /// The dispatchers, and how far each partition is of the results and of the retry streams, where it exists.
+  struct Dispatchers: Sendable {
+    var processes: [Presence]
+    var partitions: [Partition]
+  }
+
   var processes: [Presence]
   /// nil where the events stream cannot be looked at from beside.
   var partitions: [Partition]?
   /// nil where the rules stream was not looked at, or cannot be.
   var rules: Rules?
+  /// nil where the configuration has no dispatcher, or it was not looked at.
+  var dispatchers: Dispatchers?
   /// The state backend's name in the configuration.
   var stateType: String
   var isShared: Bool
@@ -49,21 +58,34 @@ struct PipelineStatus: Sendable {
     _ access: PipelineAccess, _ transport: (any Transport)?, now: Int64,
     bounds known: [PartitionID: PartitionBounds]? = nil
   ) async throws -> PipelineStatus {
-    let session = try await access.state.open(.pipeline)
-    let processes = try await Presence.all(session).filter { $0.isAlive(at: now) }
-    await session.close()
     var status = PipelineStatus(
-      processes: processes.sorted { ($0.host, $0.processID) < ($1.host, $1.processID) }, partitions: nil,
+      processes: try await processes(access.state, now: now), partitions: nil,
       stateType: access.configuration.state.type, isShared: access.stateCapabilities.isShared)
     guard let transport else { return status }
-    let pipeline = access.configuration.pipeline
-    let stream = pipeline.events.stream.stream
+    status.partitions = try await partitions(access, transport, status.processes, bounds: known)
+    return status
+  }
+
+  /// Those that are alive.
+  private static func processes(_ state: any StateBackend, now: Int64) async throws -> [Presence] {
+    let session = try await state.open(.pipeline)
+    let processes = try await Presence.all(session).filter { $0.isAlive(at: now) }
+    await session.close()
+    return processes.sorted { ($0.host, $0.processID) < ($1.host, $1.processID) }
+  }
+
+  private static func partitions(
+    _ access: PipelineAccess, _ transport: any Transport, _ processes: [Presence],
+    bounds known: [PartitionID: PartitionBounds]? = nil
+  ) async throws -> [Partition] {
     var bounds = known ?? [:]
-    if known == nil { bounds = try await StreamEnds.read(transport, stream) }
+    if known == nil {
+      bounds = try await StreamEnds.read(transport, access.configuration.pipeline.events.stream.stream)
+    }
     let partitions = bounds.keys.sorted()
     let committed = try await committed(access, transport)
     let resume = try await ResumePosition.all(of: partitions, state: access.state, committed: committed)
-    status.partitions = zip(partitions, resume).map { partition, resume in
+    return zip(partitions, resume).map { partition, resume in
       var entry = Partition(
         partition: partition,
         bounds: bounds[partition] ?? PartitionBounds(first: Position(next: 0), end: Position(next: 0)),
@@ -76,7 +98,25 @@ struct PipelineStatus: Sendable {
       }
       return entry
     }
-    return status
+  }
+
+  /// - Parameter section: nil where the configuration has no dispatcher.
+  /// - Throws: `StateError`, or `TransportError` where the results are away.
+  static func readDispatchers(
+    _ access: PipelineAccess, _ section: DispatcherConfiguration?, now: Int64
+  ) async throws -> Dispatchers? {
+    guard let section else { return nil }
+    let processes = try await processes(ResultDispatcher.state(in: access.state), now: now)
+    return try await access.withTransport(section.transport) { transport in
+      // Reading a stream may make it. A transport that cannot list its streams has those of the results.
+      let known =
+        (try? await transport.topics()).map { Set($0.map(\.name)) } ?? Set(section.settings.results.map(\.stream))
+      var all: [Partition] = []
+      for stream in section.streams(of: access.configuration) where known.contains(stream.reference.stream) {
+        all += try await partitions(access.reading(stream), transport, processes)
+      }
+      return Dispatchers(processes: processes, partitions: all)
+    }
   }
 
   /// What the transport holds for the pipeline's group; nil where it keeps no commits.
@@ -111,10 +151,12 @@ struct PipelineStatus: Sendable {
     }
   }
 
-  /// Everything that can be seen, the rules stream too. What is away is told in `problems`.
+  /// Everything that can be seen, the rules stream and the dispatcher's too. What is away is told in `problems`.
   ///
   /// - Throws: `StateError`.
-  static func readAll(_ access: PipelineAccess, now: Int64) async throws -> PipelineStatus {
+  static func readAll(
+    _ access: PipelineAccess, _ section: DispatcherConfiguration?, now: Int64
+  ) async throws -> PipelineStatus {
     var status: PipelineStatus
     do { status = try await read(access, now: now) } catch let error as TransportError {
       status = try await read(access, nil, now: now)
@@ -122,6 +164,9 @@ struct PipelineStatus: Sendable {
     }
     do { status.rules = try await readRules(access) } catch let error as TransportError {
       status.problems.append("the rules stream cannot be looked at: \(error.message)")
+    }
+    do { status.dispatchers = try await readDispatchers(access, section, now: now) } catch let error as TransportError {
+      status.problems.append("the dispatcher's streams cannot be looked at: \(error.message)")
     }
     return status
   }

@@ -1,4 +1,5 @@
 import DatabusCore
+import Dispatcher
 
 extension DatabusCommand {
   static let status = Command(
@@ -8,10 +9,13 @@ extension DatabusCommand {
       from it, how much of the rules stream it has not read (RULES LAG), the state backend, and for each partition of the
       events stream the checkpointed position, the end, what lies between (LAG), and what is open or parked.
 
+      Where the configuration has a dispatcher, its processes and the partitions of the results and retry streams follow, likewise. A
+      retry stream has a lag while something waits in it.
+
       A stream that is away is told below, and the exit code is 1.
 
-      With --wait-idle it returns when every event that is in the stream at the call has ended: delivered, filtered or dead-lettered,
-      and checkpointed. Exit code 0: it is so; 1: not within the --timeout.
+      With --wait-idle it returns when every event that is in the stream at the call has ended: routed, filtered or dead-lettered,
+      and checkpointed; the dispatcher is not waited for. Exit code 0: it is so; 1: not within the --timeout.
       """,
     examples: [
       .init("databus status", "A table."),
@@ -31,7 +35,8 @@ extension DatabusCommand {
     }
     return try await PipelineAccess.withTool(arguments, context) { access in
       let now = clock.wallMilliseconds()
-      let status = try await PipelineStatus.readAll(access, now: now)
+      let section = DispatcherConfiguration(configuration, registry: context.dispatcher)
+      let status = try await PipelineStatus.readAll(access, section, now: now)
       let name = configuration.pipeline.name
       try context.output.write(
         arguments.flag("json")

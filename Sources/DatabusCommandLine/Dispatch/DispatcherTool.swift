@@ -55,17 +55,26 @@ enum MomentArgument {
 extension String {
   /// A destination's URL as an operator types it: nothing that a line or a table could not show.
   ///
+  /// - Parameter isShown: it may also be as a list shows it, without its query.
   /// - Throws: `CommandFailure` where nothing of this program could deliver there.
-  func checkedDestination(_ context: CommandContext) throws(CommandFailure) -> String {
-    let scheme = utf8.firstIndex(of: UInt8(ascii: ":")).map { self[..<$0].lowercased() } ?? ""
-    guard utf8.count <= 8192, utf8.allSatisfy({ $0 > 0x20 && $0 != 0x7F }) else {
-      throw CommandFailure(.usage, "the URL has spaces or control characters, or is longer than 8192 bytes")
+  func checkedDestination(_ context: CommandContext, isShown: Bool = false) throws(CommandFailure) -> String {
+    let hint = "write the whole URL as it stands in results"
+    guard utf8.count <= 8192 else {
+      throw CommandFailure(.usage, "the URL is longer than 8192 bytes", hint: hint)
     }
-    guard context.dispatcher.channel(forScheme: scheme) != nil else {
+    let url: DestinationURL
+    switch DestinationURL.parse(self) {
+    // It may hold a password, and is not repeated.
+    case .failure(let problem): throw CommandFailure(.usage, "the URL \(problem.reason)", hint: hint)
+    case .success(let found): url = found
+    }
+    guard context.dispatcher.channel(forScheme: url.scheme) != nil else {
       let known = context.dispatcher.channels.flatMap(\.schemes).sorted().joined(separator: ", ")
       throw CommandFailure(
-        .usage, "nothing delivers to \"\(Terminal.printable(self))\"",
-        hint: "write the whole URL as it stands in results; its scheme is one of: \(known)")
+        .usage, "nothing delivers to \"\(url.scheme)\" URLs", hint: "\(hint); its scheme is one of: \(known)")
+    }
+    if !isShown, hasSuffix("?…") {
+      throw CommandFailure(.usage, "the URL ends in \"?…\": it is shown so where its query is left out", hint: hint)
     }
     return self
   }

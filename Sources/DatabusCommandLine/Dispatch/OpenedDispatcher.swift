@@ -110,6 +110,11 @@ struct OpenedDispatcher: Sendable {
 }
 
 extension DispatcherConfiguration {
+  /// What the dispatchers of a configuration read.
+  func streams(of configuration: DatabusConfiguration) -> [DispatchStream] {
+    settings.streams(group: ResultDispatcher.group(of: configuration.pipeline.name))
+  }
+
   /// The transports that the dispatcher uses.
   var transports: Set<String> { [transport, deadLetters.transport] }
 

@@ -14,7 +14,8 @@ public actor SQLiteDeduplication: DeduplicationStore {
   public enum Access: Sendable {
     /// Makes or migrates the file, and refuses a second dispatcher.
     case dispatcher
-    /// Reads everything and sets marks, with or without a dispatcher beside it; takes no deliveries.
+    /// Reads everything and sets marks, with or without a dispatcher beside it; takes no deliveries. Where there is no file yet nothing is
+    /// remembered, and the first mark makes it: a destination can be paused before its first dispatcher runs.
     case marks
     /// Reads everything and changes nothing.
     case reader
@@ -29,6 +30,8 @@ public actor SQLiteDeduplication: DeduplicationStore {
   nonisolated public var unownedExecutor: UnownedSerialExecutor { worker.asUnownedSerialExecutor() }
 
   private var lock: SQLiteWriterLock?
+  /// There is no file yet, and nobody has asked for one.
+  private var isAbsent = false
   private(set) var connection: SQLiteConnection?
   private var statements: DeliveryStatements?
 
@@ -65,7 +68,8 @@ public actor SQLiteDeduplication: DeduplicationStore {
       try translated {
         switch access {
         case .dispatcher: try openAsDispatcher()
-        case .marks, .reader: try openBeside()
+        case .marks: if SQLiteInspection.exists(path) { try openBeside() } else { isAbsent = true }
+        case .reader: try openBeside()
         }
       }
     } catch {
@@ -128,12 +132,26 @@ public actor SQLiteDeduplication: DeduplicationStore {
     self.connection = connection
   }
 
+  /// Makes the file where there is none, as its dispatcher would, and leaves it to that.
+  private func makeIfAbsent() throws {
+    guard isAbsent else { return }
+    if SQLiteInspection.exists(path) {
+      try openBeside()
+    } else {
+      try openAsDispatcher()
+      statements = nil
+      lock = nil
+    }
+    isAbsent = false
+  }
+
   public func close() {
     sweeper?.cancel()
     sweeper = nil
     statements = nil
     connection = nil
     lock = nil
+    isAbsent = false
     worker.stop()
   }
 
@@ -141,11 +159,11 @@ public actor SQLiteDeduplication: DeduplicationStore {
 
   public func process(_ requests: [DeduplicationRequest]) throws -> [DeduplicationAnswer] {
     try translated {
-      let connection = try opened()
-      guard let statements else {
+      if access != .dispatcher {
         throw DeduplicationError.unusable(
           "\(path) was opened for marks only; open it as its dispatcher to claim deliveries.")
       }
+      guard let statements, let connection else { throw wasClosed }
       if requests.isEmpty { return [] }
       isBusy = true
       return try connection.write {
@@ -158,7 +176,8 @@ public actor SQLiteDeduplication: DeduplicationStore {
   }
 
   public func states(of ids: [DeliveryID]) throws -> [DeduplicationState?] {
-    try translated { try DeliveryStatements.states(of: ids, in: opened(), at: clock.wallMilliseconds()) }
+    if isAbsent { return ids.map { _ in nil } }
+    return try translated { try DeliveryStatements.states(of: ids, in: opened(), at: clock.wallMilliseconds()) }
   }
 
   // MARK: Forgetting
@@ -198,12 +217,17 @@ public actor SQLiteDeduplication: DeduplicationStore {
   // MARK: Marks
 
   public func marks() throws -> [DispatchMark] {
-    try translated { try MarkStatements(connection: opened()).all() }
+    if isAbsent { return [] }
+    return try translated { try MarkStatements(connection: opened()).all() }
   }
 
-  public func set(_ mark: DispatchMark) throws { try change { try $0.put(mark) } }
+  public func set(_ mark: DispatchMark) throws {
+    try translated { try makeIfAbsent() }
+    try change { try $0.put(mark) }
+  }
 
   public func remove(_ subject: DispatchMark.Subject, _ kind: DispatchMark.Kind) throws {
+    if isAbsent { return }
     try change { try $0.remove(subject, kind) }
   }
 
@@ -223,9 +247,11 @@ public actor SQLiteDeduplication: DeduplicationStore {
   // MARK: Errors
 
   private func opened() throws -> SQLiteConnection {
-    guard let connection else { throw DeduplicationError.unusable("\(path) was closed; open it again.") }
+    guard let connection else { throw wasClosed }
     return connection
   }
+
+  private var wasClosed: DeduplicationError { .unusable("\(path) was closed; open it again.") }
 
   private func translated<R>(_ body: () throws -> R) throws -> R {
     do {

@@ -73,7 +73,7 @@ extension DispatcherDeclaration {
           MapRule(
             count: 0...64, nameMeaning: "a header's name",
             check: { name, value in
-              HeaderRule.problem(name, value).map { ($0, "remove it, or choose another") }
+              DeliveryHeader.problem(in: [DeliveryHeader(name, value)]).map { ($0, "remove it, or choose another") }
             })), default: [:], example: ["x-shop": "north"],
         secret: true,
         areDefaults

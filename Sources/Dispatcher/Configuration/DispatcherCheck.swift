@@ -122,6 +122,7 @@ struct DispatcherCheck {
       }
     }
     let delivery = section.object("delivery")
+    problems += signingProblems(secrets, delivery)
     problems += referenceProblems(delivery, secrets, match: nil)
     for entry in section.objects("destinations") {
       guard case .success(let match) = DestinationMatch.parse(entry.string("match")) else { continue }
@@ -129,6 +130,26 @@ struct DispatcherCheck {
       problems += inheritanceProblems(entry, delivery, secrets, match)
     }
     return problems
+  }
+
+  /// Secrets that sign and are no keys: those that the configuration signs with, and those that are written as keys, which rules may
+  /// sign with.
+  private func signingProblems(
+    _ secrets: [String: ConfigurationObject], _ delivery: ConfigurationObject
+  ) -> [SectionProblem] {
+    let signing = Set(([delivery] + section.objects("destinations")).compactMap { $0.optionalString("secret") })
+      .subtracting([DispatcherDeclaration.noSecret])
+    return secrets.sorted { $0.key < $1.key }.flatMap { name, secret in
+      ([secret["value"]].compactMap { $0 } + secret.array("values")).compactMap { value in
+        guard case .string(let text) = value.content,
+          signing.contains(name) || text.hasPrefix(WebhookSignature.secretPrefix),
+          let problem = WebhookSignature.problem(with: text)
+        else { return nil }
+        return SectionProblem(
+          .invalidValue, at: value.offset, value.pointer, "the signing secret \"\(name)\" \(problem)",
+          hint: "for a new one: echo \"whsec_$(openssl rand -base64 32)\"")
+      }
+    }
   }
 
   /// Where an object of `settings` names secrets: the object, its member, and the name.

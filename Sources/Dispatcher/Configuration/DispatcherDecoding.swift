@@ -52,11 +52,7 @@ extension DispatcherConfiguration {
 extension DispatchSettings {
   /// The retry streams of all results streams.
   public var retryStreams: [StreamReference] {
-    results.flatMap { results in
-      retry.tiers.indices.map { tier in
-        StreamReference(transport: results.transport, stream: retry.stream(of: results.stream, tier: tier))
-      }
-    }
+    streams(group: "").filter { $0.delay > .zero }.map(\.reference)
   }
 }
 

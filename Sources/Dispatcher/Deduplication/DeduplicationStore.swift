@@ -175,3 +175,13 @@ public struct DispatchMark: Sendable, Hashable {
     self.detail = detail
   }
 }
+
+extension DispatchMark.Subject {
+  /// For people. Of a URL what may be secret is left out: its query.
+  public var text: String {
+    switch self {
+    case .destination(let url): DispatchText.redacted(url)
+    case .rule(let id): "rule \(id)"
+    }
+  }
+}

@@ -77,7 +77,7 @@ public final class ResultDispatcher: Sendable {
         metrics: DispatchMetrics(parts.metrics), observer: parts.observer, clock: parts.clock,
         log: parts.log), inbox: inbox, thread: thread)
     let results = settings.results.first?.transport ?? "results"
-    let streams = DispatchStreams(base: parts.transport, settings: settings, clock: parts.clock)
+    let streams = DispatchStreams(base: parts.transport, settings: settings, clock: parts.clock, log: parts.log)
     let configuration = PipelineConfiguration(
       name: ResultDispatcher.group(of: parts.pipeline),
       events: EventsConfiguration(StreamReference(transport: results, stream: DispatchStreams.joined)),

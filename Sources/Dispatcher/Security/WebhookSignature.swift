@@ -11,6 +11,8 @@ public struct WebhookSignature: Sendable {
   public static let timestampHeader = "webhook-timestamp"
   /// The header of the signatures, with spaces between them.
   public static let signatureHeader = "webhook-signature"
+  /// What a signing secret begins with, so that it is known for one.
+  static let secretPrefix = "whsec_"
   /// How far a timestamp may be from the receiver's clock.
   public static let tolerance = Duration.seconds(300)
 
@@ -40,8 +42,7 @@ public struct WebhookSignature: Sendable {
   private struct KeyProblem: Error { var sentence: String }
 
   private static func key(_ secret: String) -> Result<[UInt8], KeyProblem> {
-    let prefix = "whsec_"
-    let text = secret.hasPrefix(prefix) ? String(secret.dropFirst(prefix.count)) : secret
+    let text = secret.hasPrefix(secretPrefix) ? String(secret.dropFirst(secretPrefix.count)) : secret
     let form = "a signing secret is \"whsec_\" and 24 to 64 random bytes as base64"
     guard let key = Base64.decode(text) else { return .failure(KeyProblem(sentence: "is not base64: \(form)")) }
     guard (24...64).contains(key.count) else {

@@ -1,39 +1,67 @@
 import DatabusCore
 
+/// A stream that dispatchers read.
+public struct DispatchStream: Sendable, Hashable {
+  public var reference: StreamReference
+  /// The consumer group that reads it. A retry stream has one of its own: members of one group that read different streams would rebalance
+  /// for one another's sake.
+  public var group: String
+  /// How long a record waits in it: zero for results.
+  public var delay: Duration
+}
+
+extension DispatchSettings {
+  /// What dispatchers read: each results stream, and behind it its retry streams.
+  ///
+  /// - Parameter group: that of the results streams (`ResultDispatcher.group`).
+  public func streams(group: String) -> [DispatchStream] {
+    results.flatMap { results in
+      let retries = retry.tiers.enumerated().map { tier, delay in
+        let name = retry.stream(of: results.stream, tier: tier)
+        return DispatchStream(
+          reference: StreamReference(transport: results.transport, stream: name),
+          group: "\(group)\(name.dropFirst(results.stream.count))", delay: delay)
+      }
+      return [DispatchStream(reference: results, group: group, delay: .zero)] + retries
+    }
+  }
+}
+
+extension ResultDispatcher {
+  /// The dispatcher's part of a pipeline's state, for commands beside it.
+  public static func state(in base: any StateBackend) -> any StateBackend { DispatchState(base: base) }
+}
+
 /// The dispatcher's streams on the transport that carries the results: what it reads is one source.
 struct DispatchStreams: Transport {
   let base: any Transport
   let settings: DispatchSettings
   let clock: any EngineClock
+  let log: Logger
 
   /// The name under which all of them are read.
   static let joined = "dispatcher"
 
   func makeSource(_ stream: String, _ mode: SourceMode) async throws -> any EventSource {
     guard stream == DispatchStreams.joined else { return try await base.makeSource(stream, mode) }
+    let group: String? = if case .group(let name) = mode { name } else { nil }
     var members: [JoinedSource.Member] = []
     do {
-      for results in settings.results {
+      for stream in settings.streams(group: group ?? "") {
+        let name = stream.reference.stream
+        let source = try await base.makeSource(name, group == nil ? mode : .group(stream.group))
         members.append(
-          .init(stream: results.stream, source: try await base.makeSource(results.stream, mode), isUrgent: true))
-        for (tier, delay) in settings.retry.tiers.enumerated() {
-          let name = settings.retry.stream(of: results.stream, tier: tier)
-          let source = try await base.makeSource(name, DispatchStreams.mode(mode, of: name, after: results.stream))
-          members.append(
-            .init(stream: name, source: DelayedSource(source, delay: delay, clock: clock), isUrgent: false))
-        }
+          .init(
+            stream: name,
+            source: stream.delay == .zero ? source : DelayedSource(source, delay: stream.delay, clock: clock),
+            delay: stream.delay))
       }
     } catch {
       for member in members { await member.source.close() }
       throw error
     }
-    return JoinedSource(members, clock: clock)
-  }
-
-  /// A retry stream has a group of its own: members of one group that read different streams would rebalance for one another's sake.
-  private static func mode(_ mode: SourceMode, of stream: String, after results: String) -> SourceMode {
-    guard case .group(let name) = mode else { return mode }
-    return .group("\(name)\(stream.dropFirst(results.count))")
+    return JoinedSource(
+      members, clock: clock, forgotten: ForgottenRecords(memory: settings.memory, clock: clock, log: log))
   }
 
   func makeSink(_ stream: String, _ completions: any CompletionPort) async throws -> any EventSink {

@@ -7,13 +7,17 @@ actor JoinedSource: EventSource {
   struct Member: Sendable {
     var stream: String
     var source: any EventSource
+    /// How long its records wait in it.
+    var delay: Duration
+
     /// What it tells is waited for.
-    var isUrgent: Bool
+    var isUrgent: Bool { delay == .zero }
   }
 
   nonisolated let capabilities: SourceCapabilities
   private nonisolated let members: [Member]
   private let clock: any EngineClock
+  private var forgotten: ForgottenRecords
   private var turn = 0
   private var looksAt = Instant(nanoseconds: 0)
 
@@ -22,9 +26,10 @@ actor JoinedSource: EventSource {
   private static let shortWait = Duration.milliseconds(5)
 
   /// - Parameter members: at least one, and one of them urgent; all on transports of the same kind.
-  init(_ members: [Member], clock: any EngineClock) {
+  init(_ members: [Member], clock: any EngineClock, forgotten: ForgottenRecords) {
     self.members = members
     self.clock = clock
+    self.forgotten = forgotten
     var capabilities = members.first?.source.capabilities ?? SourceCapabilities()
     for member in members {
       let other = member.source.capabilities
@@ -75,8 +80,12 @@ actor JoinedSource: EventSource {
     switch consume event {
     case .idle: return nil
     case .end: return nil
-    case .batch(let batch): return .batch(batch)
-    case .assigned(let assignments): return .assigned(assignments)
+    case .batch(let batch):
+      forgotten.look(batch, delay: member.delay)
+      return .batch(batch)
+    case .assigned(let assignments):
+      forgotten.begin(assignments)
+      return .assigned(assignments)
     case .revoking(let assignments, let deadline): return .revoking(assignments, deadline: deadline)
     case .lost(let assignments): return .lost(assignments)
     case .gap(let assignment, let from, let to): return .gap(assignment, from: from, to: to)

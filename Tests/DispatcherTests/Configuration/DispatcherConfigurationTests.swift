@@ -50,7 +50,8 @@ struct DispatcherConfigurationTests {
           "tiers": ["6s", "7s"]},
         "breaker": {"failures": 1, "share": 2, "window": "3s", "minimum": 4, "open": "5s", "maximumOpen": "6s",
           "successes": 7},
-        "secrets": {"s": {"values": ["new", "old"], "urls": ["https://A.example/b"]}},
+        "secrets": {
+          "s": {"values": ["\#(DispatcherFixture.key)", "\#(DispatcherFixture.oldKey)"], "urls": ["https://A.example/b"]}},
         "channels": {"http": {"userAgent": "me"}, "pigeon": {"loft": "roof"}},
         "deadLetters": {"transport": "m", "stream": "dead"},
         "attempts": {"path": "a.db", "age": "1d", "records": 5},
@@ -86,7 +87,9 @@ struct DispatcherConfigurationTests {
     #expect(dispatcher.channels.map(\.name) == ["http", "pigeon"])
     #expect(dispatcher.channels.first?.settings.string("userAgent") == "me")
     #expect(dispatcher.channels.last?.settings.string("loft") == "roof")
-    #expect(try dispatcher.secrets.secret("s", for: "https://a.example/b/c").get().values == ["new", "old"])
+    #expect(
+      try dispatcher.secrets.secret("s", for: "https://a.example/b/c").get().values
+        == [DispatcherFixture.key, DispatcherFixture.oldKey])
     #expect(throws: DeliveryRefusal.self) { try dispatcher.secrets.secret("s", for: "https://a.example/bc").get() }
     #expect(dispatcher.deadLetters == StreamReference(transport: "m", stream: "dead"))
     #expect(dispatcher.attempts == AttemptsConfiguration(path: "/etc/databus/a.db", age: .seconds(86_400), records: 5))
@@ -97,7 +100,8 @@ struct DispatcherConfigurationTests {
     let dispatcher = try load(
       DispatcherFixture.text(
         #"""
-        "secrets": {"s": {"value": "v", "urls": ["https://a.example"]}, "t": {"value": "v", "urls": ["https://a.example"]}},
+        "secrets": {"s": {"value": "\#(DispatcherFixture.key)", "urls": ["https://a.example"]},
+          "t": {"value": "v", "urls": ["https://a.example"]}},
         "delivery": {"timeout": "2s", "rate": 5, "headers": {"X-A": "1", "x-b": "2"}, "secret": "s"},
         "destinations": [
           {"match": "https://a.example/quiet/*", "secret": "none", "headers": {"x-a": "3"}},

@@ -31,8 +31,8 @@ struct DispatcherDiagnosticsTests {
     DispatcherFixture.text(
       #"""
       "secrets": {
-            "shop": {"value": "hush", "urls": ["https://shop.example/"]},
-            "bank": {"values": ["hush", "older"], "urls": ["https://bank.example/hooks/"]}
+            "shop": {"value": "\#(DispatcherFixture.key)", "urls": ["https://shop.example/"]},
+            "bank": {"values": ["\#(DispatcherFixture.key)", "older"], "urls": ["https://bank.example/hooks/"]}
           },
           \#(members)
       """#)
@@ -104,19 +104,23 @@ struct DispatcherDiagnosticsTests {
       "a number was expected, and this is a string", "write it without quotes"),
     Case(
       "a header of the connection", text(#""delivery": {"headers": {▸"Content-Length": "5"}}"#), .invalidValue,
-      "/delivery/headers/Content-Length", #"the header "Content-Length" is one that only the dispatcher sets"#,
+      "/delivery/headers/Content-Length",
+      #""headers": the header "Content-Length" is one that only the dispatcher sets; leave it out"#,
       "remove it, or choose another"),
     Case(
       "a header of Standard Webhooks", text(#""delivery": {"headers": {▸"webhook-id": "5"}}"#), .invalidValue,
-      "/delivery/headers/webhook-id", #"the header "webhook-id" begins with "webhook-", as the dispatcher's own do"#,
+      "/delivery/headers/webhook-id",
+      #""headers": the header "webhook-id" begins with "webhook-", as the dispatcher's own do; choose another name"#,
       "remove it, or choose another"),
     Case(
       "a header with a line in it", text(#""delivery": {"headers": {▸"x-a": "hush\r\nx-b: c"}}"#), .invalidValue,
-      "/delivery/headers/x-a", #"the value of the header "x-a" contains a control character"#,
+      "/delivery/headers/x-a",
+      #""headers": the header "x-a" has a value with a control character; only printable ones and tabs are permitted"#,
       "remove it, or choose another"),
     Case(
       "a header that is none", text(#""delivery": {"headers": {▸"x a": "b"}}"#), .invalidValue,
-      "/delivery/headers/x a", #"no header can have this name: letters, digits and "-" are permitted"#,
+      "/delivery/headers/x a",
+      #""headers": the header "x a" has a name that no header can have: letters, digits and "-" are permitted"#,
       "remove it, or choose another"),
     Case(
       "a header twice", text(#""delivery": {"headers": {"X-A": "1", "x-a": ▸"2"}}"#), .invalidValue,
@@ -158,6 +162,10 @@ struct DispatcherDiagnosticsTests {
       #"give it its settings: "dispatcher.channels.pigeon""#),
   ]
 
+  private static let keyForm = #"a signing secret is "whsec_" and 24 to 64 random bytes as base64"#
+
+  private static let newKey = #"for a new one: echo "whsec_$(openssl rand -base64 32)""#
+
   static let secrets: [Case] = [
     Case(
       "a secret without value", text(#""secrets": {"a": ▸{"urls": ["https://a.example/"]}}"#), .missing,
@@ -168,6 +176,21 @@ struct DispatcherDiagnosticsTests {
       text(#""secrets": {"a": {"value": "hush", "values": ▸["hush"], "urls": ["https://a.example/"]}}"#), .invalidValue,
       "/secrets/a/values", #""value" stands beside "values""#,
       #"write all of them into "values", the current one first"#),
+    Case(
+      "a signing secret that is no key",
+      text(#""delivery": {"secret": "a"}, "secrets": {"a": {"value": ▸"hush", "urls": ["https://a.example/"]}}"#),
+      .invalidValue, "/secrets/a/value", #"the signing secret "a" has 3 bytes: \#(keyForm)"#, newKey),
+    Case(
+      "an older signing secret that is no key",
+      text(
+        #"""
+        "destinations": [{"match": "https://a.example/*", "secret": "a"}],
+        "secrets": {"a": {"values": ["\#(DispatcherFixture.key)", ▸"hush!"], "urls": ["https://a.example/"]}}
+        """#), .invalidValue, "/secrets/a/values/1", #"the signing secret "a" is not base64: \#(keyForm)"#, newKey),
+    Case(
+      "a secret that rules may sign with and that is cut",
+      text(#""secrets": {"a": {"value": ▸"whsec_aHVzaA==", "urls": ["https://a.example/"]}}"#), .invalidValue,
+      "/secrets/a/value", #"the signing secret "a" has 4 bytes: \#(keyForm)"#, newKey),
     Case(
       "a secret for everybody", text(#""secrets": {"a": {"value": "hush", "urls": ▸[]}}"#), .invalidValue,
       "/secrets/a/urls", "this is empty", "at least 1 must stand here"),
@@ -235,7 +258,7 @@ struct DispatcherDiagnosticsTests {
   @Test("no message repeats a secret", arguments: cases + retries + deliveries + destinations + secrets)
   func secretsStaySecret(_ one: Case) {
     for diagnostic in DispatcherFixture.diagnostics(one.text) {
-      #expect(!diagnostic.description.contains("hush"))
+      #expect(!diagnostic.description.contains("hush") && !diagnostic.description.contains(DispatcherFixture.key))
     }
   }
 

@@ -3,6 +3,10 @@ import Dispatcher
 
 /// Channels, stores and transports as a program would register them, and configurations that use them.
 enum DispatcherFixture {
+  /// A signing key, and one that replaced another.
+  static let key = "whsec_aHVzaGh1c2hodXNoaHVzaGh1c2hodXNo"
+  static let oldKey = "whsec_b2xkZXJvbGRlcm9sZGVyb2xkZXJvbGRlcm9sZGVy"
+
   static let dispatcher = DispatcherRegistry(
     channels: [
       DeliveryChannelType(

@@ -214,7 +214,8 @@ final class DispatchFixture: Sendable {
   }
 
   func start(
-    _ settings: DispatchSettings = settings(), stopsWhenIdle: Bool = false, observer: (any AttemptObserver)? = nil
+    _ settings: DispatchSettings = settings(), stopsWhenIdle: Bool = false, observer: (any AttemptObserver)? = nil,
+    log: Logger = .off
   ) throws -> Process {
     let metrics = MetricRegistry()
     let health = HealthBoard(parts: [HealthBoard.dispatcher])
@@ -223,7 +224,8 @@ final class DispatchFixture: Sendable {
       pipeline: DispatchFixture.name, settings: settings, transport: transport,
       deadLetters: StreamReference(transport: "m", stream: "p-dispatcher-dead-letters"), deadLetterTransport: transport,
       state: MemoryState(state), store: store, channels: ["https": channel, "http": channel],
-      checkpoint: CheckpointPolicy(interval: .milliseconds(100)), clock: clock, metrics: metrics, health: health)
+      checkpoint: CheckpointPolicy(interval: .milliseconds(100)), clock: clock, log: log, metrics: metrics,
+      health: health)
     parts.stopsWhenIdle = stopsWhenIdle
     parts.observer = observer
     parts.drainTime = .seconds(60)
