@@ -197,6 +197,8 @@ public actor Pipeline {
   var failingSinks: [Int: UInt64] = [:]
   /// Streams whose sinks have said what keeps them.
   var stuckSinks: Set<String> = []
+  /// The rules stream was read to where it stood at the start: events are routed.
+  var hasReadRules = false
   /// What is wrong now, by part: readiness is red while there is anything.
   var troubles: [String: String] = [:]
   /// The trouble told last, by part.

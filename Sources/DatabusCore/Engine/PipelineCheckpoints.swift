@@ -196,7 +196,7 @@ extension Pipeline {
   public func presence() async -> Presence {
     let table = await feed?.table ?? .empty
     let refused = await feed?.refused.count ?? 0
-    let health = health(table)
+    let health = currentHealth()
     return Presence(
       processID: Int(getpid()), host: Pipeline.hostName, startedAt: startedAt, at: clock.wallMilliseconds(),
       isReady: health.isReady, reasons: health.reasons, tableVersion: table.version,

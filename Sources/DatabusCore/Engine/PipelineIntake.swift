@@ -148,6 +148,7 @@ extension Pipeline {
     await sendRuleRefusals()
     await saveRules()
     if isStopping { return }
+    hasReadRules = true
     let (rules, refused) = (await feed.table.ruleCount, await feed.refused.count)
     log.info(
       "ready: the rules have been read, events are routed", at: parts.configuration.events.stream.stream,

@@ -48,11 +48,11 @@ extension Pipeline {
   }
 
   /// Whether the process does its work, and everything that keeps it from it.
-  func health(_ table: RuleTable) -> Health {
+  func currentHealth() -> Health {
     var health = Health(
       reasons: troubles.sorted { $0.key < $1.key }.map { .init(part: $0.key, message: $0.value) })
     if isStopping { health.reasons.insert(.init(part: parts.healthPart, message: "it is stopping"), at: 0) }
-    if health.isReady, table.version == 0, case .route = parts.work {
+    if health.isReady, !hasReadRules, case .route = parts.work {
       health.reasons.append(.init(part: "rules", message: "they are being read; no event is routed before"))
     }
     return health
@@ -61,7 +61,7 @@ extension Pipeline {
   private func observe() async {
     let table = await feed?.table ?? .empty
     let refused = await feed?.refused.count ?? 0
-    tell(health(table))
+    tell(currentHealth())
     metrics.publish(counts)
     if feed != nil { metrics.publish(rules: table.ruleCount, refused: refused, tableVersion: table.version) }
     observePartitions()

@@ -58,6 +58,8 @@ actor RulesFeed {
   private var refusals: [Refusal] = []
   var isSaving = false
   private var hasEnded = false
+  /// Partitions have been lost since somebody looked.
+  private var hasLostPartitions = false
   /// What compaction does to the stream; the outer nil: it has not been asked yet.
   var compaction: StreamCompaction??
   /// When the stream was found read to its end last, in milliseconds since 1970.
@@ -92,8 +94,8 @@ actor RulesFeed {
 
   /// Reads up to where the stream stands now.
   func catchUp(isStopping: @Sendable () -> Bool) async throws {
-    let all = try await source.partitions()
-    let ends = try await source.bounds(of: all)
+    var all = try await source.partitions()
+    var ends = try await source.bounds(of: all)
     if all.count > 1, partitions.isEmpty {
       log.warning(
         "the rules stream has \(all.count) partitions: between them the later record time wins",
@@ -104,7 +106,15 @@ actor RulesFeed {
         (partitions[partition] != nil && (vector.positions[partition] ?? 0) >= bounds.end.next) || hasEnded
       }
     }
-    while !isComplete(), !isStopping() { try await read(wait: .milliseconds(20)) }
+    hasLostPartitions = false
+    while !isComplete(), !isStopping() {
+      try await read(wait: .milliseconds(20))
+      guard hasLostPartitions else { continue }
+      // The stream may have been made anew: what was to be read is gone then.
+      hasLostPartitions = false
+      all = try await source.partitions()
+      ends = try await source.bounds(of: all)
+    }
   }
 
   // MARK: Reading
@@ -135,6 +145,7 @@ actor RulesFeed {
       return true
     case .lost(let assignments):
       for assignment in assignments { forget(assignment) }
+      hasLostPartitions = true
       return true
     case .gap(let assignment, let from, let to):
       try await takeGap(assignment, from, to)

@@ -54,6 +54,8 @@ actor DeliveryDesk {
   var slotsInUse = 0
   /// Since when there has been hardly any room for more.
   var fullSince: Instant?
+  /// Until the marks have been read once, nothing is sent: it may be for somebody who is paused.
+  var hasMarks = false
   var marks: [DispatchMark.Subject: [DispatchMark.Kind: DispatchMark]] = [:]
 
   // MARK: Time
@@ -72,6 +74,8 @@ actor DeliveryDesk {
   var isAsking = false
   var asksAgainAt: Instant?
   var storePause = Duration.milliseconds(100)
+  /// Nothing can be tried until it answers, which is no destination's fault.
+  var isStoreAway: Bool { asksAgainAt != nil || !hasMarks }
   var outgoing: [String: [DeliveryAttempt]] = [:]
   var copies: [CopyStream: [StreamWriter.Outgoing]] = [:]
   /// When each attempt's claim was sent: its lease runs from there.

@@ -97,7 +97,7 @@ extension DeliveryDesk {
     if let mark = mark(job, .disabled) {
       return giveUp(job, .disabled, "the destination is disabled: \(mark.detail)", now)
     }
-    if let mark = mark(job, .cancelled), job.record.timestamp <= mark.at {
+    if let mark = mark(job, .cancelled), job.firstAt <= mark.at {
       return giveUp(job, .ruleGone, "cancelled: \(mark.detail)", now)
     }
     let wall = clock.wallMilliseconds()
@@ -142,13 +142,21 @@ extension DeliveryDesk {
     let inbox = inbox
     let log = log
     Task {
-      do { inbox.setMarks(try await store.marks()) } catch {
+      do {
+        inbox.setMarks(try await store.marks())
+        inbox.setTrouble(nil, of: "marks")
+      } catch {
+        inbox.setTrouble("what is paused, disabled or cancelled cannot be read: \(error)", of: "marks")
         log.debug("marks cannot be read: \(error)", at: "deduplication")
       }
     }
   }
 
   func replace(_ all: [DispatchMark], _ now: Instant) {
+    if !hasMarks {
+      hasMarks = true
+      for destination in destinations.values { destination.pace.restart(at: now) }
+    }
     marks = [:]
     for mark in all { marks[mark.subject, default: [:]][mark.kind] = mark }
     if marks.isEmpty { return }
@@ -196,7 +204,7 @@ extension DeliveryDesk {
   /// To be called about once a second.
   func lookBack(_ now: Instant) {
     // While the store is away nothing can be tried, which is nobody's fault.
-    if asksAgainAt == nil {
+    if !isStoreAway {
       setAsideOld(now)
       makeRoom(now)
     }

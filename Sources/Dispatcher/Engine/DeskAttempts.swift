@@ -9,7 +9,7 @@ extension DeliveryDesk {
 
   /// Starts what can be started: one delivery of each destination in turn, so that none waits behind a busy one.
   func startAttempts(_ now: Instant) {
-    guard !isDraining else { return }
+    guard !isDraining, hasMarks else { return }
     // While the store is away nothing is asked for that would only wait.
     guard asksAgainAt == nil || questions.count < settings.slots else { return }
     while firstInLine < line.count, slotsInUse < settings.slots {

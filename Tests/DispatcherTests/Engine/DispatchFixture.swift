@@ -155,7 +155,10 @@ final class DispatchFixture: Sendable {
   private let ticker: Task<Void, Never>
   private let directory: String
 
-  init(_ script: @escaping ScriptedChannel.Script = { .ok($0) }) async throws {
+  /// - Parameter pace: how much of the clock's time goes by in about 0.1 ms.
+  init(
+    pace: Duration = .milliseconds(5), _ script: @escaping ScriptedChannel.Script = { .ok($0) }
+  ) async throws {
     memory = MemoryTransport(MemoryLog(clock: clock), options: .init())
     directory = "/tmp/databus-dispatch-\(UInt64.random(in: 0 ... .max))"
     mkdir(directory, 0o700)
@@ -163,7 +166,7 @@ final class DispatchFixture: Sendable {
     channel = ScriptedChannel(clock, script)
     ticker = Task { [clock] in
       while !Task.isCancelled {
-        clock.advance(by: .milliseconds(5))
+        clock.advance(by: pace)
         try? await Task.sleep(for: .microseconds(100))
       }
     }
