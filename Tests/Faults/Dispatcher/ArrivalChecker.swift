@@ -40,6 +40,8 @@ struct ArrivalChecker {
   var disturbances: [Disturbance] = []
   /// A delivery is in flight, and may come again, where it arrived no longer than this before a disturbance, in milliseconds.
   var window: Int64 = 3000
+  /// What a process sent before its end may be read by the receiver so long after it, in milliseconds.
+  var late: Int64 = 500
   /// How many may be in flight at one disturbance.
   var inFlight = 64
   /// How long an attempt may go on, in milliseconds: no other may begin meanwhile.
@@ -73,7 +75,7 @@ struct ArrivalChecker {
       report.repeats += all.count - 1
       for (first, second) in zip(all, all.dropFirst()) {
         let cause = disturbances.firstIndex { one in
-          first.time <= one.to && one.from <= second.time && one.from - first.time <= window
+          first.time <= one.to + late && one.from <= second.time && one.from - first.time <= window
         }
         guard let cause else {
           add("repeated though it was not in flight", "\(number): at \(first.time) and \(second.time)")

@@ -85,7 +85,8 @@ extension FaultSuite {
           let before = all.count { $0.time <= crash.from }
           let most = all[0].target.contains("once") ? 2 : 3
           #expect(all.count <= most + (before > 0 ? 1 : 0), "\(id) came \(all.count) times")
-          #expect(all.count >= most, "\(id) came \(all.count) times")
+          // One that was claimed at the crash counts, though it may not have been sent.
+          #expect(all.count >= most - 1, "\(id) came \(all.count) times")
         }
         let letters = try await desk.deadLetters()
         #expect(Set(letters.compactMap { $0.headers["dx-id"] }).count == 10)

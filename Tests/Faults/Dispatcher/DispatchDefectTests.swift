@@ -99,7 +99,7 @@ extension FaultSuite {
       #expect(
         Self.kinds([first, second, again], [Disturbance(from: 4500)]) == ["repeated though it was not in flight"])
       #expect(
-        Self.kinds([first, second, again], [Disturbance(from: 900)]) == ["repeated though it was not in flight"])
+        Self.kinds([first, second, again], [Disturbance(from: 400)]) == ["repeated though it was not in flight"])
       let crash = Disturbance(from: 1500)
       #expect(
         Self.kinds([first, second, again, Self.arrival(0, at: 9500)], [crash]) == [
