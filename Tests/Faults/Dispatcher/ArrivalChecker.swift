@@ -74,10 +74,12 @@ struct ArrivalChecker {
       }
       report.repeats += all.count - 1
       for (first, second) in zip(all, all.dropFirst()) {
-        let cause = disturbances.firstIndex { one in
-          first.time <= one.to + late && one.from <= second.time && one.from - first.time <= window
+        func cause(_ late: Int64) -> Int? {
+          disturbances.firstIndex { one in
+            first.time <= one.to + late && one.from <= second.time && one.from - first.time <= window
+          }
         }
-        guard let cause else {
+        guard let cause = cause(0) ?? cause(late) else {
           add("repeated though it was not in flight", "\(number): at \(first.time) and \(second.time)")
           continue
         }
