@@ -120,6 +120,16 @@ struct CloudEventTests {
 
   @Test(arguments: otherPayloads, [DeliverySettings.Format.binary, .structured])
   func whatIsNoCloudEventIsSentAsItIs(_ payload: String, _ format: DeliverySettings.Format) async throws {
+    try await expectSentAsItIs(payload, format)
+  }
+
+  // No argument: it would be printed, and ends lines for some who read them.
+  @Test(arguments: [DeliverySettings.Format.binary, .structured])
+  func aZeroByteIsSentAsItIs(_ format: DeliverySettings.Format) async throws {
+    try await expectSentAsItIs("\u{0}", format)
+  }
+
+  private func expectSentAsItIs(_ payload: String, _ format: DeliverySettings.Format) async throws {
     let (outcome, request) = try await deliver(payload, format)
     #expect(outcome.verdict == .delivered)
     #expect(request?.text == payload)

@@ -150,8 +150,9 @@ import Testing
   @Test func aTransportThatHangsHoldsNeitherMetricsNorTheEndUp() async throws {
     let fixture = PipelineFixture()
     try fixture.rule()
-    let hanging = HangingTransport(fixture.memory)
-    let process = fixture.start(rulesTransport: hanging)
+    let hanging = Hold()
+    let process = fixture.start(
+      rulesTransport: InterposedTransport(base: fixture.memory, beforeBounds: { await hanging.pass() }))
     await eventually("it is ready") { process.metric("databus_ready") == 1 }
     hanging.hang()
     await eventually("it was asked and does not answer") { hanging.hung > 0 }
@@ -163,16 +164,13 @@ import Testing
   }
 }
 
-/// A transport that can be told not to answer where its streams end.
-private final class HangingTransport: Transport {
+/// Holds up whoever wants to pass while it is told to.
+private final class Hold: Sendable {
   private struct State {
     var isHanging = false
     var waiters: [CheckedContinuation<Void, Never>] = []
   }
-  private let transport: any Transport
   private let state = Mutex(State())
-
-  init(_ transport: any Transport) { self.transport = transport }
 
   var hung: Int { state.withLock { $0.waiters.count } }
   func hang() { state.withLock { $0.isHanging = true } }
@@ -186,7 +184,7 @@ private final class HangingTransport: Transport {
     for waiter in waiters { waiter.resume() }
   }
 
-  fileprivate func pass() async {
+  func pass() async {
     await withCheckedContinuation { continuation in
       let isHanging = state.withLock { state in
         if state.isHanging { state.waiters.append(continuation) }
@@ -195,37 +193,4 @@ private final class HangingTransport: Transport {
       if !isHanging { continuation.resume() }
     }
   }
-
-  func makeSource(_ stream: String, _ mode: SourceMode) async throws -> any EventSource {
-    HangingSource(source: try await transport.makeSource(stream, mode), transport: self)
-  }
-
-  func makeSink(_ stream: String, _ completions: any CompletionPort) async throws -> any EventSink {
-    try await transport.makeSink(stream, completions)
-  }
-}
-
-private struct HangingSource: EventSource {
-  let source: any EventSource
-  let transport: HangingTransport
-
-  var capabilities: SourceCapabilities { source.capabilities }
-  func next(records: Int, bytes: Int, wait: Duration) async throws -> SourceEvent {
-    try await source.next(records: records, bytes: bytes, wait: wait)
-  }
-  func commit(_ marks: [CommitMark]) async throws -> [Assignment] { try await source.commit(marks) }
-  func committed(_ assignments: [Assignment]) async throws -> [CommittedPosition?] {
-    try await source.committed(assignments)
-  }
-  func seek(_ assignment: Assignment, to position: Position) async throws {
-    try await source.seek(assignment, to: position)
-  }
-  func pause(_ assignments: [Assignment], _ paused: Bool) async throws { try await source.pause(assignments, paused) }
-  func release(_ assignments: [Assignment]) async throws { try await source.release(assignments) }
-  func bounds(of partitions: [PartitionID]) async throws -> [PartitionBounds] {
-    await transport.pass()
-    return try await source.bounds(of: partitions)
-  }
-  func partitions() async throws -> [PartitionID] { try await source.partitions() }
-  func close() async { await source.close() }
 }

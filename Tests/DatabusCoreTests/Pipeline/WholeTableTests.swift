@@ -3,99 +3,23 @@ import MemoryTransport
 import Synchronization
 import Testing
 
-/// Memory, whose every stream is a whole table at each assignment, as a rules file is.
-private struct WholeTableTransport: Transport {
-  let memory: MemoryTransport
-
-  func makeSource(_ stream: String, _ mode: SourceMode) async throws -> any EventSource {
-    WholeTableSource(source: try await memory.makeSource(stream, mode))
-  }
-  func makeSink(_ stream: String, _ completions: any CompletionPort) async throws -> any EventSink {
-    try await memory.makeSink(stream, completions)
-  }
-}
-
-private struct WholeTableSource: EventSource {
-  let source: any EventSource
-  var capabilities: SourceCapabilities {
-    var capabilities = source.capabilities
-    capabilities.wholeTable = true
-    return capabilities
-  }
-  func next(records: Int, bytes: Int, wait: Duration) async throws -> SourceEvent {
-    // One record at a time: a whole table that is read in part must not be seen.
-    try await source.next(records: 1, bytes: bytes, wait: wait)
-  }
-  func commit(_ marks: [CommitMark]) async throws -> [Assignment] { try await source.commit(marks) }
-  func committed(_ assignments: [Assignment]) async throws -> [CommittedPosition?] {
-    try await source.committed(assignments)
-  }
-  func seek(_ assignment: Assignment, to position: Position) async throws {
-    try await source.seek(assignment, to: position)
-  }
-  func pause(_ assignments: [Assignment], _ paused: Bool) async throws { try await source.pause(assignments, paused) }
-  func release(_ assignments: [Assignment]) async throws { try await source.release(assignments) }
-  func bounds(of partitions: [PartitionID]) async throws -> [PartitionBounds] {
-    try await source.bounds(of: partitions)
-  }
-  func partitions() async throws -> [PartitionID] { try await source.partitions() }
-  func close() async { await source.close() }
-}
-
-/// Memory, whose stream is made anew as soon as somebody has looked where it ends.
-private struct RenewedTransport: Transport {
-  let memory: MemoryTransport
-  let renew: @Sendable () throws -> Void
-
-  func makeSource(_ stream: String, _ mode: SourceMode) async throws -> any EventSource {
-    RenewedSource(source: try await memory.makeSource(stream, mode), renew: renew)
-  }
-  func makeSink(_ stream: String, _ completions: any CompletionPort) async throws -> any EventSink {
-    try await memory.makeSink(stream, completions)
-  }
-}
-
-private final class RenewedSource: EventSource {
-  let source: any EventSource
-  let renew: @Sendable () throws -> Void
-  private let isRenewed = Atomic<Bool>(false)
-
-  init(source: any EventSource, renew: @escaping @Sendable () throws -> Void) {
-    self.source = source
-    self.renew = renew
-  }
-
-  var capabilities: SourceCapabilities { source.capabilities }
-  func next(records: Int, bytes: Int, wait: Duration) async throws -> SourceEvent {
-    try await source.next(records: records, bytes: bytes, wait: wait)
-  }
-  func commit(_ marks: [CommitMark]) async throws -> [Assignment] { try await source.commit(marks) }
-  func committed(_ assignments: [Assignment]) async throws -> [CommittedPosition?] {
-    try await source.committed(assignments)
-  }
-  func seek(_ assignment: Assignment, to position: Position) async throws {
-    try await source.seek(assignment, to: position)
-  }
-  func pause(_ assignments: [Assignment], _ paused: Bool) async throws { try await source.pause(assignments, paused) }
-  func release(_ assignments: [Assignment]) async throws { try await source.release(assignments) }
-  func bounds(of partitions: [PartitionID]) async throws -> [PartitionBounds] {
-    let bounds = try await source.bounds(of: partitions)
-    if !isRenewed.exchange(true, ordering: .relaxed) { try renew() }
-    return bounds
-  }
-  func partitions() async throws -> [PartitionID] { try await source.partitions() }
-  func close() async { await source.close() }
-}
-
 @Suite(.timeLimit(.minutes(1))) struct WholeTableTests {
   @Test func aStreamThatIsMadeAnewWhileItIsReadAtTheStartIsReadInItsNewLife() async throws {
     let fixture = PipelineFixture()
     for number in 0..<50 { try fixture.rule("r\(number)") }
     try fixture.events(0..<1)
-    let transport = RenewedTransport(memory: MemoryTransport(fixture.memory.log)) {
-      fixture.control.recreate("rules")
-      for number in 0..<20 { try fixture.rule("n\(number)") }
-    }
+    let isRenewed = Mutex(false)
+    let transport = InterposedTransport(
+      base: MemoryTransport(fixture.memory.log),
+      afterBounds: {
+        let isFirst = isRenewed.withLock { isRenewed in
+          defer { isRenewed = true }
+          return !isRenewed
+        }
+        guard isFirst else { return }
+        fixture.control.recreate("rules")
+        for number in 0..<20 { try fixture.rule("n\(number)") }
+      })
     let process = fixture.start(rulesTransport: transport)
     await eventually("it is ready") { await process.pipeline.presence().isReady }
     await eventually("results") { fixture.committed() == 1 }
@@ -103,8 +27,13 @@ private final class RenewedSource: EventSource {
     try await process.stop()
   }
 
+  /// One record at a time: a whole table that is read in part must not be seen.
+  private func wholeTables(_ fixture: PipelineFixture) -> InterposedTransport {
+    InterposedTransport(base: MemoryTransport(fixture.memory.log), isWholeTable: true, records: 1)
+  }
+
   private func run(_ fixture: PipelineFixture) async throws {
-    let transport = WholeTableTransport(memory: MemoryTransport(fixture.memory.log))
+    let transport = wholeTables(fixture)
     try await fixture.start(stopsWhenIdle: true, rulesTransport: transport).task.value
   }
 
@@ -126,7 +55,7 @@ private final class RenewedSource: EventSource {
   @Test func aTableThatIsReplacedWhileItRunsIsSeenWholeOrNotAtAll() async throws {
     let fixture = PipelineFixture()
     for number in 0..<50 { try fixture.rule("r\(number)") }
-    let transport = WholeTableTransport(memory: MemoryTransport(fixture.memory.log))
+    let transport = wholeTables(fixture)
     let process = fixture.start(rulesTransport: transport)
     await eventually("it is ready") { await process.pipeline.presence().isReady }
     fixture.control.recreate("rules")
