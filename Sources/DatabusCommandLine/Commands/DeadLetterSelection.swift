@@ -79,7 +79,7 @@ struct DeadLetterSelection: Sendable {
   init(_ arguments: ParsedArguments, of command: String, names: [String] = []) throws(UsageError) {
     let now = SystemClock().wallMilliseconds()
     reasons = Set(arguments.values("reason"))
-    destination = arguments.value("dest").map { DispatchMark.Subject.destination($0).text }
+    destination = arguments.value("dest").map(DispatchText.redacted)
     since = try MomentArgument.value(arguments, "since", of: command, now: now)
     until = try MomentArgument.value(arguments, "until", of: command, now: now)
     self.names = Set(names)

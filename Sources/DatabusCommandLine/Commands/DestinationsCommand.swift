@@ -51,7 +51,7 @@ extension DatabusCommand {
     return try await DispatcherTool.with(try context.configuration(arguments), context) { tool in
       let marks = try await tool.store.marks().filter { $0.subject.isMeant(by: url) }.sorted(by: MarkText.inOrder)
       if !arguments.flag("json"), marks.isEmpty {
-        let shown = DispatchMark.Subject.destination(url).text
+        let shown = DispatchText.redacted(url)
         try context.output.write("\(shown) has no marks: everything is delivered.\n")
         return .done
       }
@@ -159,7 +159,7 @@ extension DispatchMark.Subject {
       self = only
       return
     }
-    let shown = DispatchMark.Subject.destination(url).text
+    let shown = DispatchText.redacted(url)
     if meant.count > 1 {
       throw CommandFailure(
         .usage, "\(meant.count) destinations are shown as \(shown)",

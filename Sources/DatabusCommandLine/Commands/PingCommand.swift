@@ -128,7 +128,7 @@ private struct PingResult {
   var isDelivered: Bool { outcome.verdict == .delivered }
 
   /// Without its query.
-  private var shownURL: String { DispatchMark.Subject.destination(url).text }
+  private var shownURL: String { DispatchText.redacted(url) }
 
   /// Where it is the configuration's affair.
   private var remedy: String? {

@@ -4,8 +4,7 @@ import DatabusCore
 final class Destination {
   let target: DeliveryTarget
   let server: DestinationServer
-  private(set) var queue: [DeliveryJob] = []
-  private var first = 0
+  private var queue = Queue<DeliveryJob>(keptCapacity: 64)
   /// Attempts under way, from the claim on.
   var active = 0
   var breaker = Breaker()
@@ -27,43 +26,20 @@ final class Destination {
     self.server = server
   }
 
-  var queueCount: Int { queue.count - first }
+  var queueCount: Int { queue.count }
 
   func append(_ job: DeliveryJob, at now: Instant) {
-    pace.arrived(at: now, isFirst: active == 0 && queueCount == 0)
+    pace.arrived(at: now, isFirst: active == 0 && queue.isEmpty)
     queue.append(job)
   }
 
-  func popFirst() -> DeliveryJob? {
-    guard first < queue.count else { return nil }
-    let job = queue[first]
-    first += 1
-    if first == queue.count {
-      queue.removeAll(keepingCapacity: queue.count <= 64)
-      first = 0
-    } else if first >= 256 {
-      queue.removeFirst(first)
-      first = 0
-    }
-    return job
-  }
+  func popFirst() -> DeliveryJob? { queue.popFirst() }
 
   /// Takes out what `isUnwanted` says, in order.
-  func remove(_ isUnwanted: (DeliveryJob) -> Bool) -> [DeliveryJob] {
-    let waiting = queue[first...]
-    let removed = waiting.filter(isUnwanted)
-    if removed.isEmpty { return [] }
-    queue = waiting.filter { !isUnwanted($0) }
-    first = 0
-    return removed
-  }
+  func remove(_ isUnwanted: (DeliveryJob) -> Bool) -> [DeliveryJob] { queue.remove(isUnwanted) }
 
   /// Takes out what stands behind the first `count`, in order.
-  func removeAll(behind count: Int) -> [DeliveryJob] {
-    guard queueCount > count else { return [] }
-    defer { queue.removeLast(queueCount - count) }
-    return Array(queue[(first + count)...])
-  }
+  func removeAll(behind count: Int) -> [DeliveryJob] { queue.removeAll(behind: count) }
 
   /// How many it takes in a second; nil as long as that is not known.
   func rate(at now: Instant) -> Double? {

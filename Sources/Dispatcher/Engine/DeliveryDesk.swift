@@ -29,8 +29,7 @@ actor DeliveryDesk {
   // MARK: Deliveries
 
   /// Those that came in and have not been looked at.
-  private var accepted: [DeliveryJob] = []
-  private var firstAccepted = 0
+  private var accepted = Queue<DeliveryJob>(keptCapacity: 4096)
   var jobs: [UInt64: DeliveryJob] = [:]
   /// Ids that an attempt is under way for here, with those that wait for its end.
   var underWay: [DeliveryID: [DeliveryJob]] = [:]
@@ -49,8 +48,7 @@ actor DeliveryDesk {
   var destinations: [String: Destination] = [:]
   var servers: [String: DestinationServer] = [:]
   /// Those that can start something, each at most once.
-  var line: [Destination] = []
-  var firstInLine = 0
+  var line = Queue<Destination>(keptCapacity: 4096)
   var slotsInUse = 0
   /// Since when there has been hardly any room for more.
   var fullSince: Instant?
@@ -104,10 +102,10 @@ actor DeliveryDesk {
   func run() async {
     while !isClosed {
       turn()
-      if firstAccepted < accepted.count {
-        await Task.yield()
-      } else {
+      if accepted.isEmpty {
         await inbox.signal.wait(for: pause(), clock)
+      } else {
+        await Task.yield()
       }
     }
   }
@@ -132,7 +130,7 @@ actor DeliveryDesk {
     // Ends first: they make room, and say how quick destinations are.
     for outcome in input.outcomes { end(outcome, now) }
     for end in input.copies { copied(end, now) }
-    accepted += input.accepted
+    accepted.append(contentsOf: input.accepted)
     acceptSome(now)
     if let marks = input.marks { replace(marks, now) }
     for origin in input.retired { retire(origin) }
@@ -162,12 +160,9 @@ actor DeliveryDesk {
 
   /// Accepts what has come in, no more than a turn can hold: what goes on waits for its end.
   private func acceptSome(_ now: Instant) {
-    let end = min(accepted.count, firstAccepted + 1024)
-    for index in firstAccepted..<end { accept(accepted[index], now) }
-    firstAccepted = end
-    if end == accepted.count {
-      accepted.removeAll(keepingCapacity: end <= 4096)
-      firstAccepted = 0
+    for _ in 0..<1024 {
+      guard let job = accepted.popFirst() else { return }
+      accept(job, now)
     }
   }
 
@@ -200,10 +195,7 @@ actor DeliveryDesk {
   /// Begins nothing more of what comes from this partition, or of anything.
   private func retire(_ origin: PartitionID?) {
     if let origin { retired.insert(origin) } else { isDraining = true }
-    let unseen = accepted[firstAccepted...].filter { origin == nil || $0.record.partition == origin }
-    accepted = accepted[firstAccepted...].filter { origin != nil && $0.record.partition != origin }
-    firstAccepted = 0
-    for job in unseen { drop(job) }
+    for job in accepted.remove({ origin == nil || $0.record.partition == origin }) { drop(job) }
     let given = jobs.values.filter { !$0.isActive && (origin == nil || $0.record.partition == origin) }
     for job in given { drop(job) }
     for destination in destinations.values { _ = destination.remove { $0.state == .ended } }

@@ -12,18 +12,9 @@ extension DeliveryDesk {
     guard !isDraining, hasMarks else { return }
     // While the store is away nothing is asked for that would only wait.
     guard asksAgainAt == nil || questions.count < settings.slots else { return }
-    while firstInLine < line.count, slotsInUse < settings.slots {
-      let destination = line[firstInLine]
-      firstInLine += 1
+    while slotsInUse < settings.slots, let destination = line.popFirst() {
       destination.isInLine = false
       if start(destination, now) { lineUp(destination) }
-    }
-    if firstInLine == line.count {
-      line.removeAll(keepingCapacity: true)
-      firstInLine = 0
-    } else if firstInLine > 1024 {
-      line.removeFirst(firstInLine)
-      firstInLine = 0
     }
   }
 

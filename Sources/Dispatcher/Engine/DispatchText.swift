@@ -1,7 +1,7 @@
 /// Texts for people.
-enum DispatchText {
+public enum DispatchText {
   /// A URL without what may be secret: its query and fragment.
-  static func redacted(_ url: String) -> String {
+  public static func redacted(_ url: String) -> String {
     let end = url.utf8.firstIndex { $0 == UInt8(ascii: "?") || $0 == UInt8(ascii: "#") } ?? url.endIndex
     let shown = url[..<end]
     let short = shown.utf8.count > 512 ? "\(String(decoding: shown.utf8.prefix(512), as: UTF8.self))…" : String(shown)
