@@ -27,7 +27,10 @@ struct OpenedDispatcher: Sendable {
   ) async throws {
     let configuration = access.configuration
     let log = access.log.named("dispatcher")
-    guard let results = transports[section.transport], let letters = transports[section.deadLetters.transport] else {
+    let rules = section.settings.rules.flatMap { transports[$0.stream.transport] }
+    guard let results = transports[section.transport], let letters = transports[section.deadLetters.transport],
+      section.settings.rules == nil || rules != nil
+    else {
       throw CommandFailure(.failed, "a transport that the dispatcher names was not opened")
     }
     // Every attempt has a connection, and connections that are kept wait for the next one.
@@ -55,6 +58,7 @@ struct OpenedDispatcher: Sendable {
         deadLetters: section.deadLetters, deadLetterTransport: letters, state: access.state, store: store,
         channels: try await OpenedDispatcher.openChannels(section, configuration, registry, log),
         checkpoint: configuration.checkpoint, limits: configuration.limits, log: log, metrics: metrics, health: health)
+      parts.rulesTransport = rules
       parts.stopsWhenIdle = options.stopsWhenIdle
       parts.failsFast = options.failsFast
       parts.drainTime = options.drain ?? section.drain
@@ -116,7 +120,11 @@ extension DispatcherConfiguration {
   }
 
   /// The transports that the dispatcher uses.
-  var transports: Set<String> { [transport, deadLetters.transport] }
+  var transports: Set<String> {
+    var names: Set = [transport, deadLetters.transport]
+    if let rules = settings.rules { names.insert(rules.stream.transport) }
+    return names
+  }
 
   /// The section of a configuration, for commands that need it.
   ///

@@ -66,6 +66,8 @@ actor RulesFeed {
   var readToEndAt: Int64?
   /// The rule store has lost writes: what it lacks is read again.
   var hasLostWrites = false
+  /// Rules that records have deleted since this began, for whoever keeps no store; nil: nobody wants to know.
+  var deletedIDs: Set<String>?
   /// While rules are read again, the table that is in force stays until the reading has come so far.
   var readsAgainTo: RulesVector?
 
@@ -123,6 +125,15 @@ actor RulesFeed {
   func drain() async throws -> Bool {
     while !hasEnded, try await read(wait: .zero) {}
     return publish()
+  }
+
+  /// One step, for whoever takes no refusals. nil at the stream's end; true where something may have changed.
+  func follow(wait: Duration) async throws -> Bool? {
+    if hasEnded { return nil }
+    let found = try await read(wait: wait)
+    for refusal in takeRefusals() { progress.complete([refusal.token].span) }
+    publish()
+    return found && !isInsideSnapshot && !isReadingAgain
   }
 
   /// One step. False where there was nothing.
@@ -301,6 +312,8 @@ actor RulesFeed {
           upsert(rule, change, value, partition)
         }
       case .delete(let ruleID):
+        // It may have been deleted and its versions compacted away.
+        deletedIDs?.insert(ruleID)
         if isOutdated(ruleID, change, partition) { break }
         remove(ruleID)
       case .refused(let ruleID, let all):
@@ -389,6 +402,7 @@ actor RulesFeed {
   }
 
   private func remove(_ ruleID: String) {
+    deletedIDs?.insert(ruleID)
     builder.remove(ruleID)
     remember(key: nil, of: ruleID)
     refused[ruleID] = nil

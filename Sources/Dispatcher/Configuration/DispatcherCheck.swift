@@ -8,6 +8,15 @@ struct DispatcherCheck {
 
   func problems() -> [SectionProblem] {
     var problems = retryProblems() + deliveryProblems() + secretProblems() + destinationProblems()
+    if let store = section.optionalObject("deduplication"), store.optionalString("onUnavailable") == "send",
+      section.object("delivery").string("mode") == DispatchSettings.Mode.atMostOnce.rawValue
+    {
+      problems.append(
+        SectionProblem(
+          .invalidValue, at: "onUnavailable", of: store,
+          "what is sent while the store is away may be sent again, and \"delivery.mode\" is \"at-most-once\"",
+          hint: "use \"wait\" here, or the mode \"at-least-once\""))
+    }
     let deadLetters = section.object("deadLetters")
     if let name = deadLetters.optionalString("transport"), !context.transportNames.contains(name) {
       problems.append(

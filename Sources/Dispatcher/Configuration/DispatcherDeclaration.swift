@@ -33,8 +33,8 @@ enum DispatcherDeclaration {
           "attempts", .object(attempts), defaultMeaning: "no log", example: ["path": "databus-attempts.db"],
           "The log of attempts, which `databus deliveries` reads."),
         FieldDeclaration(
-          "rules", .boolean, isBuilt: false,
-          "Read the rules stream too: deliveries whose rule was deleted or disabled become dead letters."),
+          "rules", .boolean, default: false,
+          "Read the rules stream too: deliveries whose rule was deleted or disabled become dead letters (`rule_gone`)."),
         FieldDeclaration(
           "drain", .duration(.zero...(.seconds(3600))), default: "20s",
           "How long attempts may go on after a signal to stop; what has not ended by then is made again at the next start."
@@ -54,7 +54,7 @@ enum DispatcherDeclaration {
       .enumeration([
         EnumerationCase("wait", "Nothing is sent; results wait in their stream."),
         EnumerationCase(
-          "send", "Send what this process does not remember itself: repeats are possible.", isBuilt: false),
+          "send", "What this process does not remember itself is sent: repeats are possible."),
       ]), default: "wait", "What is done while the store is away."),
   ]
 

@@ -23,6 +23,10 @@ extension DispatcherConfiguration {
     settings.results = channels.streams.map { StreamReference(transport: pipeline.results.transport, stream: $0) }
     settings.mode = mode
     settings.memory = deduplication.duration("ttl")
+    settings.withoutStore = DispatchSettings.WithoutStore(rawValue: deduplication.string("onUnavailable")) ?? .wait
+    if section.boolean("rules") {
+      settings.rules = .init(pipeline.rules.stream, schemes: Set(pipeline.results.streams.keys))
+    }
     settings.slots = delivery.integer("slots")
     settings.queue = delivery.integer("queue")
     settings.retry = RetryPolicy(section.object("retry"))

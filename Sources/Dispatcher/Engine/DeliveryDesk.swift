@@ -55,6 +55,8 @@ actor DeliveryDesk {
   /// Until the marks have been read once, nothing is sent: it may be for somebody who is paused.
   var hasMarks = false
   var marks: [DispatchMark.Subject: [DispatchMark.Kind: DispatchMark]] = [:]
+  /// nil: they have not been read yet, or nobody wants to know.
+  var rules: RuleStandings?
 
   // MARK: Time
 
@@ -70,10 +72,15 @@ actor DeliveryDesk {
 
   var questions: [(request: DeduplicationRequest, job: DeliveryJob)] = []
   var isAsking = false
+  /// It has failed, and is asked again then.
   var asksAgainAt: Instant?
   var storePause = Duration.milliseconds(100)
-  /// Nothing can be tried until it answers, which is no destination's fault.
-  var isStoreAway: Bool { asksAgainAt != nil || !hasMarks }
+  /// What goes on while the store is away, where anything does.
+  var bridge: StoreBridge?
+  /// Nothing can be tried until others have answered, which is no destination's fault.
+  var isHeldUp: Bool { asksAgainAt != nil && bridge == nil || !knowsWhatIsWanted }
+  /// What is paused, disabled, cancelled or without a rule has been read.
+  var knowsWhatIsWanted: Bool { hasMarks && (settings.rules == nil || rules != nil) }
   var outgoing: [String: [DeliveryAttempt]] = [:]
   var copies: [CopyStream: [StreamWriter.Outgoing]] = [:]
   /// When each attempt's claim was sent: its lease runs from there.
@@ -96,6 +103,7 @@ actor DeliveryDesk {
     clock = parts.clock
     log = parts.log
     reader = try ResultReader()
+    bridge = settings.withoutStore == .send ? StoreBridge() : nil
   }
 
   /// Works until `close`.
@@ -114,7 +122,7 @@ actor DeliveryDesk {
   private func pause() -> Duration {
     var next = clock.now() + .milliseconds(500)
     if let timer = timers.next { next = min(next, timer) }
-    if let again = asksAgainAt { next = min(next, again) }
+    if let again = asksAgainAt, !questions.isEmpty || bridge?.owed.isEmpty == false { next = min(next, again) }
     return max(.milliseconds(1), next - clock.now())
   }
 
@@ -133,6 +141,8 @@ actor DeliveryDesk {
     accepted.append(contentsOf: input.accepted)
     acceptSome(now)
     if let marks = input.marks { replace(marks, now) }
+    if input.hasNoMarks { goOnWithoutMarks(now) }
+    if let rules = input.rules { replace(rules, now) }
     for origin in input.retired { retire(origin) }
     while let timer = timers.pop(at: now) {
       switch timer {

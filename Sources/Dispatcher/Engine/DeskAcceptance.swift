@@ -100,6 +100,7 @@ extension DeliveryDesk {
     if let mark = mark(job, .cancelled), job.firstAt <= mark.at {
       return giveUp(job, .ruleGone, "cancelled: \(mark.detail)", now)
     }
+    if let end = endOfRule(job) { return giveUp(job, .ruleGone, end, now) }
     let wall = clock.wallMilliseconds()
     if Duration.milliseconds(max(0, wall - job.firstAt)) > settings.retry.age {
       return giveUp(job, .expired, "it is older than \(settings.retry.age.fractionalSeconds) s", now)
@@ -147,25 +148,50 @@ extension DeliveryDesk {
         inbox.setTrouble(nil, of: "marks")
       } catch {
         inbox.setTrouble("what is paused, disabled or cancelled cannot be read: \(error)", of: "marks")
+        inbox.setNoMarks()
         log.debug("marks cannot be read: \(error)", at: "deduplication")
       }
     }
   }
 
   func replace(_ all: [DispatchMark], _ now: Instant) {
-    if !hasMarks {
-      hasMarks = true
-      for destination in destinations.values { destination.pace.restart(at: now) }
-    }
+    let wasHeldUp = isHeldUp
+    hasMarks = true
     marks = [:]
     for mark in all { marks[mark.subject, default: [:]][mark.kind] = mark }
+    if wasHeldUp, !isHeldUp { restartPaces(now) }
     if marks.isEmpty { return }
-    // What waits is looked at again by the new marks.
+    lookAgain(now) { mark($0, .disabled) != nil || mark($0, .cancelled) != nil || mark($0, .paused) != nil }
+  }
+
+  /// Looks again at what waits for its turn and is concerned by something new.
+  private func lookAgain(_ now: Instant, _ isConcerned: (DeliveryJob) -> Bool) {
     for destination in destinations.values where destination.queueCount > 0 {
-      let concerned = destination.remove { job in
-        mark(job, .disabled) != nil || mark(job, .cancelled) != nil || mark(job, .paused) != nil
-      }
-      for job in concerned { enqueue(job, now) }
+      for job in destination.remove(isConcerned) { enqueue(job, now) }
+    }
+  }
+
+  /// Nothing could be tried until now, which says nothing of how quick destinations are.
+  func restartPaces(_ now: Instant) {
+    for destination in destinations.values { destination.pace.restart(at: now) }
+  }
+
+  // MARK: Rules
+
+  func replace(_ standings: RuleStandings, _ now: Instant) {
+    let wasHeldUp = isHeldUp
+    rules = standings
+    if wasHeldUp, !isHeldUp { restartPaces(now) }
+    lookAgain(now) { endOfRule($0) != nil }
+  }
+
+  /// Why a delivery is not wanted any more by its rule; nil: it is, or nobody wants to know.
+  private func endOfRule(_ job: DeliveryJob) -> String? {
+    guard let rules, let rule = job.rule else { return nil }
+    switch rules.standing(of: rule, at: job.firstAt) {
+    case .inForce: return nil
+    case .disabled: return "the rule \"\(rule)\" is disabled"
+    case .gone: return "the rule \"\(rule)\" was deleted"
     }
   }
 
@@ -203,8 +229,7 @@ extension DeliveryDesk {
 
   /// To be called about once a second.
   func lookBack(_ now: Instant) {
-    // While the store is away nothing can be tried, which is nobody's fault.
-    if !isStoreAway {
+    if !isHeldUp {
       setAsideOld(now)
       makeRoom(now)
     }

@@ -9,9 +9,9 @@ extension DeliveryDesk {
 
   /// Starts what can be started: one delivery of each destination in turn, so that none waits behind a busy one.
   func startAttempts(_ now: Instant) {
-    guard !isDraining, hasMarks else { return }
+    guard !isDraining, knowsWhatIsWanted else { return }
     // While the store is away nothing is asked for that would only wait.
-    guard asksAgainAt == nil || questions.count < settings.slots else { return }
+    guard asksAgainAt == nil || bridge != nil || questions.count < settings.slots else { return }
     while slotsInUse < settings.slots, let destination = line.popFirst() {
       destination.isInLine = false
       if start(destination, now) { lineUp(destination) }
@@ -57,7 +57,7 @@ extension DeliveryDesk {
     job.state = .claiming
     job.claim = random.next() | 1
     startedAt[job.number] = now
-    questions.append((.claim(claim(job)), job))
+    if goesWithoutStore(now) { claimWithoutStore(job, now) } else { questions.append((.claim(claim(job)), job)) }
     return true
   }
 
@@ -101,20 +101,22 @@ extension DeliveryDesk {
 
   /// Asks the store everything that there is to ask, one call at a time: what comes meanwhile goes with the next one.
   func ask(_ now: Instant) {
-    guard !isAsking, !questions.isEmpty else { return }
+    guard !isAsking, !questions.isEmpty || bridge?.owed.isEmpty == false else { return }
     if let again = asksAgainAt, again > now { return }
     isAsking = true
     let asked = questions
     questions = []
+    let owed = bridge?.takeOwed() ?? []
     let store = parts.store
     Task {
       do {
         #if DATABUS_FAULTS
           for question in asked { DeliveryDesk.pass(question.request) }
         #endif
-        let answers = try await store.process(asked.map(\.request))
+        let answers = try await store.process(asked.map(\.request) + owed.map { .settle($0) })
         self.take(asked, answers)
       } catch {
+        self.bridge?.owe(owed)
         self.storeFailed(asked, error)
       }
       self.isAsking = false
@@ -135,11 +137,12 @@ extension DeliveryDesk {
   private func take(_ asked: [(request: DeduplicationRequest, job: DeliveryJob)], _ answers: [DeduplicationAnswer]) {
     let now = clock.now()
     if asksAgainAt != nil {
+      let wasHeldUp = isHeldUp
       asksAgainAt = nil
       storePause = .milliseconds(100)
       inbox.setTrouble(nil, of: "deduplication")
       log.info("the deduplication store answers again", at: "deduplication")
-      for destination in destinations.values { destination.pace.restart(at: now) }
+      if wasHeldUp { restartPaces(now) }
     }
     for (question, answer) in zip(asked, answers) {
       switch question.request {
@@ -152,10 +155,15 @@ extension DeliveryDesk {
   private func storeFailed(_ asked: [(request: DeduplicationRequest, job: DeliveryJob)], _ error: any Error) {
     // The order stays: what was asked first is asked again first. The same token makes the same question harmless.
     questions = asked + questions
-    let message = "\(error)"
+    storeIsAway("\(error)")
+    if bridge != nil { answerWithoutStore(clock.now()) }
+  }
+
+  func storeIsAway(_ message: String) {
     if asksAgainAt == nil {
-      log.error(
-        message, at: "deduplication", remedy: "nothing is sent until it answers; it is tried again without limit")
+      let consequence =
+        bridge == nil ? "nothing is sent until it answers" : "deliveries go on without it, and may repeat"
+      log.error(message, at: "deduplication", remedy: "\(consequence); it is tried again without limit")
     }
     inbox.setTrouble(message, of: "deduplication")
     asksAgainAt = clock.now() + storePause
@@ -171,20 +179,9 @@ extension DeliveryDesk {
       leave(job, now)
       if isDraining || retired.contains(job.record.partition) { return drop(job) }
       wait(job, for: max(rest, .milliseconds(1)), now)
-    case .done, .stale:
-      job.destination?.pace.passed(at: now)
-      unstart(job, now)
-      leave(job, now)
-      note(job, .duplicate, answer == .done ? "it has arrived before" : "a later copy of it is in a retry stream")
-      parts.metrics.duplicates.add(1)
-      end(job)
-    case .dead:
-      job.destination?.pace.passed(at: now)
-      unstart(job, now)
-      leave(job, now)
-      note(job, .duplicate, "it was given up before")
-      parts.metrics.duplicates.add(1)
-      end(job)
+    case .done: pass(job, "it has arrived before", now)
+    case .stale: pass(job, "a later copy of it is in a retry stream", now)
+    case .dead: pass(job, "it was given up before", now)
     case .settled, .refused:
       // No answer to a claim: the store is not what it says.
       unstart(job, now)
@@ -194,7 +191,17 @@ extension DeliveryDesk {
     }
   }
 
-  private func granted(_ job: DeliveryJob, _ attempts: Int, _ isOutcomeUnknown: Bool, _ now: Instant) {
+  /// Passes a delivery that has been seen to before.
+  func pass(_ job: DeliveryJob, _ detail: String, _ now: Instant) {
+    job.destination?.pace.passed(at: now)
+    unstart(job, now)
+    leave(job, now)
+    note(job, .duplicate, detail)
+    parts.metrics.duplicates.add(1)
+    end(job)
+  }
+
+  func granted(_ job: DeliveryJob, _ attempts: Int, _ isOutcomeUnknown: Bool, _ now: Instant) {
     job.attempts = max(attempts, job.carried.attempts)
     func giveUp(_ reason: DispatchReason, _ detail: String) {
       unstart(job, now)
@@ -233,23 +240,29 @@ extension DeliveryDesk {
     release(job, now)
   }
 
-  private func settle(_ job: DeliveryJob, _ state: DeduplicationRequest.Settlement.State) {
+  func settle(_ job: DeliveryJob, _ state: DeduplicationRequest.Settlement.State) {
     let retention =
       switch state {
       case .done, .dead: settings.memory
       case .waiting, .stored: settings.openRetention
       }
-    questions.append(
-      (.settle(.init(id: job.id, token: job.claim, state: state, attempts: job.attempts, retention: retention)), job))
+    let settlement = DeduplicationRequest.Settlement(
+      id: job.id, token: job.claim, state: state, attempts: job.attempts, retention: retention)
+    if bridge != nil, asksAgainAt != nil {
+      settleWithoutStore(job, settlement, clock.now())
+    } else {
+      questions.append((.settle(settlement), job))
+    }
   }
 
-  private func settled(
+  func settled(
     _ job: DeliveryJob, _ settlement: DeduplicationRequest.Settlement, _ answer: DeduplicationAnswer, _ now: Instant
   ) {
     leave(job, now)
     switch settlement.state {
     case .done, .dead, .stored:
       if settlement.state == .done { DispatchCrashPoint.settledAndNotPassed() }
+      if settlement.state != .stored { bridge?.remember(job.id, replays: job.carried.replays) }
       end(job)
     case .waiting(let pause):
       if isDraining || retired.contains(job.record.partition) { return drop(job) }

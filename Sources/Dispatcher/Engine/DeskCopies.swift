@@ -78,11 +78,11 @@ extension DeliveryDesk {
         case .stored:
           DispatchCrashPoint.storedAndNotSettled()
           job.state = .settling
-          settleCopied(job, .stored)
+          settle(job, .stored)
         case .dead:
           DispatchCrashPoint.deadAndNotSettled()
           job.state = .settling
-          settleCopied(job, .dead)
+          settle(job, .dead)
         }
       }
     case .refused(let number, let message):
@@ -100,11 +100,5 @@ extension DeliveryDesk {
       if case .nothing = job.afterWriting { isClaimed = false } else { isClaimed = true }
       giveUp(job, .tooLarge, "a copy of it is refused: \(message)", now, isClaimed: isClaimed)
     }
-  }
-
-  private func settleCopied(_ job: DeliveryJob, _ state: DeduplicationRequest.Settlement.State) {
-    let retention = state == .dead ? settings.memory : settings.openRetention
-    questions.append(
-      (.settle(.init(id: job.id, token: job.claim, state: state, attempts: job.attempts, retention: retention)), job))
   }
 }

@@ -9,6 +9,10 @@ final class DeskInbox: Sendable, AttemptPort {
     var copies: [StreamWriter.End] = []
     /// nil: nothing was heard of them.
     var marks: [DispatchMark]?
+    /// The store did not say which marks there are.
+    var hasNoMarks = false
+    /// nil: nothing was heard of them.
+    var rules: RuleStandings?
     /// nil: everything.
     var retired: [PartitionID?] = []
   }
@@ -157,6 +161,16 @@ final class DeskInbox: Sendable, AttemptPort {
 
   func setMarks(_ marks: [DispatchMark]) {
     lock.withLock { _ in state.input.marks = marks }
+    signal.notify()
+  }
+
+  func setNoMarks() {
+    lock.withLock { _ in state.input.hasNoMarks = true }
+    signal.notify()
+  }
+
+  func setRules(_ rules: RuleStandings) {
+    lock.withLock { _ in state.input.rules = rules }
     signal.notify()
   }
 }

@@ -9,7 +9,7 @@ extension DeliveryDesk {
   func limit(of destination: Destination, _ now: Instant) -> Int {
     guard destination.isHealthy(at: now) else { return settings.queue }
     // Where nobody knows yet, it will be seen soon.
-    guard !isStoreAway, let soon = takenSoon(by: destination, now) else { return .max }
+    guard !isHeldUp, let soon = takenSoon(by: destination, now) else { return .max }
     return max(settings.queue, soon)
   }
 

@@ -6,6 +6,7 @@ final class DispatchMetrics: Sendable {
   private let registry: MetricRegistry
   let accepted: Counter
   let duplicates: Counter
+  let withoutStore: Counter
   let spilled: Counter
   let stored: Counter
   let inMemory: Gauge
@@ -22,6 +23,9 @@ final class DispatchMetrics: Sendable {
     accepted = registry.counter("databus_dispatch_records_total", "Results read for delivery.")
     duplicates = registry.counter(
       "databus_dispatch_duplicates_total", "Deliveries that were over already and were not sent again.")
+    withoutStore = registry.counter(
+      "databus_dispatch_without_store_total",
+      "Attempts begun while the deduplication store was away (`onUnavailable`: `send`).")
     spilled = registry.counter(
       "databus_dispatch_spilled_total", "Deliveries set aside in a retry stream for want of room, without an attempt.")
     stored = registry.counter(

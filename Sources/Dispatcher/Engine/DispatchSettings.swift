@@ -9,7 +9,30 @@ public struct DispatchSettings: Sendable {
     case atMostOnce = "at-most-once"
   }
 
+  /// What is done while the deduplication store is away.
+  public enum WithoutStore: String, Sendable, Hashable, CaseIterable {
+    /// Nothing is sent: results wait in their stream.
+    case wait
+    /// What this process does not remember itself is sent: repeats are possible.
+    case send
+  }
+
+  /// The rules that deliveries are looked up in.
+  public struct FollowedRules: Sendable, Hashable {
+    public var stream: StreamReference
+    /// URL schemes that rules may name.
+    public var schemes: Set<String>
+
+    public init(_ stream: StreamReference, schemes: Set<String>) {
+      self.stream = stream
+      self.schemes = schemes
+    }
+  }
+
   public var mode = Mode.atLeastOnce
+  public var withoutStore = WithoutStore.wait
+  /// nil: what has become of a delivery's rule does not matter.
+  public var rules: FollowedRules?
   /// How deliveries are made to destinations that no entry of `destinations` matches.
   public var delivery = DeliverySettings()
   /// The first that matches counts.

@@ -14,6 +14,8 @@ public final class ResultDispatcher: Sendable {
     public var transport: any Transport
     public var deadLetters: StreamReference
     public var deadLetterTransport: any Transport
+    /// The transport of the rules, where `settings.rules` names them.
+    public var rulesTransport: (any Transport)?
     /// The router's: the dispatcher's lives beside it.
     public var state: any StateBackend
     public var store: any DeduplicationStore
@@ -58,17 +60,23 @@ public final class ResultDispatcher: Sendable {
   private let pipeline: Pipeline
   private let desk: DeliveryDesk
   private let writers: CopyWriters
+  private let inbox: DeskInbox
 
   /// The consumer group that results are read as.
   public static func group(of pipeline: String) -> String { "\(pipeline)-dispatcher" }
 
-  /// - Throws: `JSONError` where there is no memory for a parser.
+  /// - Throws: `JSONError` where there is no memory for a parser; `DeduplicationError.unusable` where rules are to be read and no transport
+  ///   of theirs was given.
   public init(_ parts: Parts) throws {
+    if parts.settings.rules != nil, parts.rulesTransport == nil {
+      throw DeduplicationError.unusable("the dispatcher is to read the rules, and their transport was not opened")
+    }
     self.parts = parts
     let settings = parts.settings
     let inbox = DeskInbox(
       maximumInFlight: settings.maximumInFlight, maximumBytes: settings.maximumInFlightBytes,
       partitionRoom: parts.limits.inFlightRecords)
+    self.inbox = inbox
     let thread = WorkerThread(name: "databus-desk")
     writers = CopyWriters(parts, inbox, thread)
     desk = try DeliveryDesk(
@@ -101,14 +109,30 @@ public final class ResultDispatcher: Sendable {
   public func run() async throws {
     let desk = desk
     let working = Task { await desk.run() }
+    let following = follow()
     let outcome: Result<Void, any Error>
     do { outcome = .success(try await pipeline.run()) } catch { outcome = .failure(error) }
+    following?.cancel()
+    await following?.value
     await desk.close()
     await working.value
     for channel in parts.channels.values { await channel.close() }
     await writers.close()
     desk.thread.stop()
     try outcome.get()
+  }
+
+  /// Reads the rules, where they matter.
+  private func follow() -> Task<Void, Never>? {
+    guard let rules = parts.settings.rules, let transport = parts.rulesTransport else { return nil }
+    let inbox = inbox
+    let follower = RuleFollower(
+      transport, stream: rules.stream.stream, schemes: rules.schemes, limits: parts.limits, clock: parts.clock,
+      log: parts.log.named("rules"))
+    inbox.setTrouble("the rules have not been read yet", of: "rules")
+    return Task {
+      await follower.run(tell: { inbox.setRules($0) }, tellTrouble: { inbox.setTrouble($0, of: "rules") })
+    }
   }
 
   /// Asks `run` to begin nothing more, to wait for what is under way, and to return. Can be called from anywhere, any number of times.

@@ -96,6 +96,19 @@ struct DispatcherConfigurationTests {
     #expect(dispatcher.drain == .zero)
   }
 
+  @Test func rulesAndWhatIsDoneWithoutTheStoreAreRead() throws {
+    let plain = try load(DispatcherFixture.text()).settings
+    #expect(plain.rules == nil && plain.withoutStore == .wait)
+    let settings = try load(
+      DispatcherFixture.text(
+        #""rules": true"#, pipeline: #"{"name": "p", "rules": {"transport": "l", "stream": "mine"}}"#,
+        deduplication: #"{"type": "redis", "onUnavailable": "send"}"#)
+    ).settings
+    #expect(settings.rules?.stream == StreamReference(transport: "l", stream: "mine"))
+    #expect(settings.rules?.schemes == ["http", "https"])
+    #expect(settings.withoutStore == .send)
+  }
+
   @Test func theFirstEntryThatMatchesCountsOverTheDefaults() throws {
     let dispatcher = try load(
       DispatcherFixture.text(

@@ -48,9 +48,13 @@ struct DispatcherDiagnosticsTests {
       "an unknown store", DispatcherFixture.text(deduplication: #"{"type": ▸"rediss"}"#), .unknownType,
       "/deduplication/type", #"unknown deduplication store type "rediss""#, #"did you mean "redis"?"#),
     Case(
-      "sending while the store is away",
-      DispatcherFixture.text(deduplication: #"{"type": "redis", "onUnavailable": ▸"send"}"#), .notBuilt,
-      "/deduplication/onUnavailable", #""send" is not built yet"#, #"use "wait""#),
+      "sending without the store what is to be sent at most once",
+      DispatcherFixture.text(
+        #""delivery": {"mode": "at-most-once"}"#,
+        deduplication: #"{"type": "redis", "onUnavailable": ▸"send"}"#), .invalidValue,
+      "/deduplication/onUnavailable",
+      #"what is sent while the store is away may be sent again, and "delivery.mode" is "at-most-once""#,
+      #"use "wait" here, or the mode "at-least-once""#),
     Case(
       "remembering for too short a time", DispatcherFixture.text(deduplication: #"{"type": "redis", "ttl": ▸"5s"}"#),
       .invalidValue, "/deduplication/ttl", #""5s" is outside what is permitted"#, "it must be from 1m to 366d"),

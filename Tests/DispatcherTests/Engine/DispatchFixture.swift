@@ -231,6 +231,7 @@ final class DispatchFixture: Sendable {
       health: health)
     parts.stopsWhenIdle = stopsWhenIdle
     parts.observer = observer
+    parts.rulesTransport = transport
     parts.drainTime = .seconds(60)
     let dispatcher = try ResultDispatcher(parts)
     return Process(
