@@ -143,7 +143,19 @@ actor SourceReader {
       }
     case .first: break
     }
-    return try await source.bounds(of: [assignment.partition]).first?.first
+    return try await firstPosition(of: assignment.partition)
+  }
+
+  /// Where a partition begins. One that was just added may not be known everywhere yet: errors of the class `transport` ask for another call.
+  private func firstPosition(of partition: PartitionID) async throws -> Position? {
+    for _ in 0..<100 {
+      do {
+        return try await source.bounds(of: [partition]).first?.first
+      } catch let error as TransportError where error.class == .transport {
+        try await Task.sleep(for: .milliseconds(20))
+      }
+    }
+    return try await source.bounds(of: [partition]).first?.first
   }
 
   private func note(_ batch: borrowing RecordBatch) {
