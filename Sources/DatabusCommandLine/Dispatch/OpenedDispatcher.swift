@@ -27,10 +27,7 @@ struct OpenedDispatcher: Sendable {
   ) async throws {
     let configuration = access.configuration
     let log = access.log.named("dispatcher")
-    let rules = section.settings.rules.flatMap { transports[$0.stream.transport] }
-    guard let results = transports[section.transport], let letters = transports[section.deadLetters.transport],
-      section.settings.rules == nil || rules != nil
-    else {
+    guard let results = transports[section.transport], let letters = transports[section.deadLetters.transport] else {
       throw CommandFailure(.failed, "a transport that the dispatcher names was not opened")
     }
     // Every attempt has a connection, and connections that are kept wait for the next one.
@@ -58,7 +55,7 @@ struct OpenedDispatcher: Sendable {
         deadLetters: section.deadLetters, deadLetterTransport: letters, state: access.state, store: store,
         channels: try await OpenedDispatcher.openChannels(section, configuration, registry, log),
         checkpoint: configuration.checkpoint, limits: configuration.limits, log: log, metrics: metrics, health: health)
-      parts.rulesTransport = rules
+      parts.rulesTransport = section.settings.rules.flatMap { transports[$0.stream.transport] }
       parts.stopsWhenIdle = options.stopsWhenIdle
       parts.failsFast = options.failsFast
       parts.drainTime = options.drain ?? section.drain

@@ -66,20 +66,21 @@ public struct RuleFollower: Sendable {
     var told = clock.now()
     while !Task.isCancelled {
       do {
+        var changed = true
         if isComplete {
-          guard let changed = try await feed.follow(wait: .milliseconds(500)) else { return true }
-          if changed { standings.replace(await feed.standings()) }
-          if let time = await feed.readToEndAt { standings.readToEnd(at: time) }
-          // That nothing has changed meanwhile is of interest now and then.
-          if !changed, clock.now() - told < .seconds(10) { continue }
+          guard let found = try await feed.follow(wait: .milliseconds(500)) else { return true }
+          changed = found
         } else {
           try await feed.bootstrap(isStopping: { Task.isCancelled })
           if Task.isCancelled { return true }
           isComplete = true
-          tellTrouble(nil)
-          standings.replace(await feed.standings())
           standings.readToEnd(at: clock.wallMilliseconds())
         }
+        tellTrouble(nil)
+        if changed { standings.replace(await feed.standings()) }
+        if let time = await feed.readToEndAt { standings.readToEnd(at: time) }
+        // That nothing has changed meanwhile is of interest now and then.
+        if !changed, clock.now() - told < .seconds(10) { continue }
         told = clock.now()
         tell(standings)
       } catch let error as TransportError where error.class == .transport {

@@ -71,6 +71,8 @@ actor DeliveryDesk {
   // MARK: The store and the channels
 
   var questions: [(request: DeduplicationRequest, job: DeliveryJob)] = []
+  /// There is something that the store is to be asked or told.
+  var hasQuestions: Bool { !questions.isEmpty || bridge?.owed.isEmpty == false }
   var isAsking = false
   /// It has failed, and is asked again then.
   var asksAgainAt: Instant?
@@ -122,7 +124,7 @@ actor DeliveryDesk {
   private func pause() -> Duration {
     var next = clock.now() + .milliseconds(500)
     if let timer = timers.next { next = min(next, timer) }
-    if let again = asksAgainAt, !questions.isEmpty || bridge?.owed.isEmpty == false { next = min(next, again) }
+    if let again = asksAgainAt, hasQuestions { next = min(next, again) }
     return max(.milliseconds(1), next - clock.now())
   }
 

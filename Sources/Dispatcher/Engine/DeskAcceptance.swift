@@ -155,11 +155,9 @@ extension DeliveryDesk {
   }
 
   func replace(_ all: [DispatchMark], _ now: Instant) {
-    let wasHeldUp = isHeldUp
-    hasMarks = true
+    goingOn(now) { hasMarks = true }
     marks = [:]
     for mark in all { marks[mark.subject, default: [:]][mark.kind] = mark }
-    if wasHeldUp, !isHeldUp { restartPaces(now) }
     if marks.isEmpty { return }
     lookAgain(now) { mark($0, .disabled) != nil || mark($0, .cancelled) != nil || mark($0, .paused) != nil }
   }
@@ -171,17 +169,18 @@ extension DeliveryDesk {
     }
   }
 
-  /// Nothing could be tried until now, which says nothing of how quick destinations are.
-  func restartPaces(_ now: Instant) {
+  /// Changes what may hold everything up. That nothing could be tried until now says nothing of how quick destinations are.
+  func goingOn(_ now: Instant, _ change: () -> Void) {
+    let wasHeldUp = isHeldUp
+    change()
+    guard wasHeldUp, !isHeldUp else { return }
     for destination in destinations.values { destination.pace.restart(at: now) }
   }
 
   // MARK: Rules
 
   func replace(_ standings: RuleStandings, _ now: Instant) {
-    let wasHeldUp = isHeldUp
-    rules = standings
-    if wasHeldUp, !isHeldUp { restartPaces(now) }
+    goingOn(now) { rules = standings }
     lookAgain(now) { endOfRule($0) != nil }
   }
 

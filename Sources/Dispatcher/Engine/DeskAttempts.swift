@@ -101,7 +101,7 @@ extension DeliveryDesk {
 
   /// Asks the store everything that there is to ask, one call at a time: what comes meanwhile goes with the next one.
   func ask(_ now: Instant) {
-    guard !isAsking, !questions.isEmpty || bridge?.owed.isEmpty == false else { return }
+    guard !isAsking, hasQuestions else { return }
     if let again = asksAgainAt, again > now { return }
     isAsking = true
     let asked = questions
@@ -137,12 +137,10 @@ extension DeliveryDesk {
   private func take(_ asked: [(request: DeduplicationRequest, job: DeliveryJob)], _ answers: [DeduplicationAnswer]) {
     let now = clock.now()
     if asksAgainAt != nil {
-      let wasHeldUp = isHeldUp
-      asksAgainAt = nil
+      goingOn(now) { asksAgainAt = nil }
       storePause = .milliseconds(100)
       inbox.setTrouble(nil, of: "deduplication")
       log.info("the deduplication store answers again", at: "deduplication")
-      if wasHeldUp { restartPaces(now) }
     }
     for (question, answer) in zip(asked, answers) {
       switch question.request {

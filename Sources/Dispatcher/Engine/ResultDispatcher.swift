@@ -65,11 +65,11 @@ public final class ResultDispatcher: Sendable {
   /// The consumer group that results are read as.
   public static func group(of pipeline: String) -> String { "\(pipeline)-dispatcher" }
 
-  /// - Throws: `JSONError` where there is no memory for a parser; `DeduplicationError.unusable` where rules are to be read and no transport
-  ///   of theirs was given.
+  /// - Throws: `JSONError` where there is no memory for a parser; `TransportError` where rules are to be read and no transport of theirs was
+  ///   given.
   public init(_ parts: Parts) throws {
     if parts.settings.rules != nil, parts.rulesTransport == nil {
-      throw DeduplicationError.unusable("the dispatcher is to read the rules, and their transport was not opened")
+      throw TransportError(.fatal, "The dispatcher is to read the rules, and their transport was not opened.")
     }
     self.parts = parts
     let settings = parts.settings

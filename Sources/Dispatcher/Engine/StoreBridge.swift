@@ -32,8 +32,8 @@ struct StoreBridge {
 extension DeliveryDesk {
   /// Whether a claim is not worth asking for. One goes to the store now and then all the same, to see whether it answers.
   func goesWithoutStore(_ now: Instant) -> Bool {
-    guard let bridge, let again = asksAgainAt else { return false }
-    let isProbe = again <= now && !isAsking && questions.isEmpty && bridge.owed.isEmpty
+    guard bridge != nil, let again = asksAgainAt else { return false }
+    let isProbe = again <= now && !isAsking && !hasQuestions
     return !isProbe
   }
 

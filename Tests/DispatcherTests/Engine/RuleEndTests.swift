@@ -96,6 +96,15 @@ import Testing
     fixture.memory.control.recover(.next, on: "rules")
     await eventually("it is sent") { fixture.channel.sent.map(\.id) == ["a"] }
     await eventually("it is well again") { process.health.health(at: fixture.clock.now()).isReady }
+    // And where they cannot be read for a while later.
+    fixture.memory.control.fail(.next, on: "rules", with: TransportError(.transport, "the broker is away"), times: nil)
+    await eventually("it says so again") {
+      process.health.health(at: fixture.clock.now()).reasons.contains {
+        $0.message.contains("the rules cannot be read")
+      }
+    }
+    fixture.memory.control.recover(.next, on: "rules")
+    await eventually("it is well once more") { process.health.health(at: fixture.clock.now()).isReady }
     try await process.stop()
   }
 }
