@@ -55,12 +55,13 @@ public final class RawConsumer: @unchecked Sendable {
   }
 
   /// What is there and was not read yet: returns when the end of every partition was met, or nothing came for a while. On a stream that
-  /// grows all the time it returns what came within half a second.
+  /// grows all the time it returns what came within half a second of the first record.
   public func read(idleMilliseconds: Int32 = 5000) throws -> [Record] {
     var records: [Record] = []
-    let limit = ContinuousClock.now + .milliseconds(500)
+    // From the first record on: how long a broker takes to give that one says nothing about the stream.
+    var limit: ContinuousClock.Instant?
     while true {
-      if !records.isEmpty, ContinuousClock.now > limit { return records }
+      if let limit, ContinuousClock.now > limit { return records }
       let wait = atEnd == partitions ? 0 : idleMilliseconds
       guard let message = rd_kafka_consumer_poll(client, wait) else { return records }
       defer { rd_kafka_message_destroy(message) }
@@ -73,6 +74,7 @@ public final class RawConsumer: @unchecked Sendable {
       }
       atEnd.remove(message.pointee.partition)
       records.append(RawConsumer.record(message))
+      if limit == nil { limit = .now + .milliseconds(500) }
     }
   }
 
