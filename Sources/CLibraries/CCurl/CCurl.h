@@ -37,6 +37,11 @@ static inline CURLcode databus_curl_set_pointer(CURL *easy, CURLoption option, v
   return curl_easy_setopt(easy, option, value);
 }
 
+/// The URL as it was parsed, which is not copied; NULL takes it back.
+static inline CURLcode databus_curl_set_url(CURL *easy, CURLU *url) {
+  return curl_easy_setopt(easy, CURLOPT_CURLU, url);
+}
+
 /// What a transfer calls. `context` goes to each of them, and is what `databus_curl_context` gives back; `sockets` goes
 /// to `close`, since a connection outlives the transfer that opened it.
 typedef struct {

@@ -6,9 +6,9 @@ struct DestinationCache {
   private var bytes = 0
 
   /// Of all URLs together. Then everything is forgotten.
-  private static let maximumBytes = 2 << 20
+  private static let maximumBytes = 8 << 20
   /// What an entry costs besides its URL's text, roughly.
-  private static let entryBytes = 200
+  private static let entryBytes = 600
 
   init(_ configuration: HTTPClient.Configuration) {
     policy = configuration.policy
@@ -37,6 +37,6 @@ struct DestinationCache {
     if hasProxy, !isAllowed, url.host == "localhost" || url.host.hasSuffix(".localhost") {
       throw AddressPolicy.failure(url.place, .loopback)
     }
-    return HTTPTransfer.Destination(url, isAllowed: isAllowed)
+    return try HTTPTransfer.Destination(url, isAllowed: isAllowed)
   }
 }

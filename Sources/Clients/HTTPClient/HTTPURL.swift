@@ -3,7 +3,8 @@ import CCurl
 /// A URL that requests can be sent to, checked and brought into one form once: http or https, scheme and host in lower
 /// case, no user, no fragment, no dot behind the host, no port where it is the scheme's own.
 ///
-/// It is read by libcurl's own parser, and libcurl is handed `text`: nothing can be understood in two ways.
+/// It is read by libcurl's own parser, and libcurl is handed `text` as that has read it: nothing can be understood in two
+/// ways.
 public struct HTTPURL: Sendable, Hashable {
   /// The whole, normalised.
   public let text: String
@@ -149,8 +150,8 @@ public struct HTTPURL: Sendable, Hashable {
 
 /// libcurl's parsed form of a URL.
 struct ParsedURL: ~Copyable {
-  // Nil where there is no memory, which libcurl says of each call then.
-  private let handle = curl_url()
+  /// libcurl reads it as long as a transfer uses it. Nil where there is no memory, which libcurl says of each call then.
+  let handle = curl_url()
 
   deinit { curl_url_cleanup(handle) }
 

@@ -22,7 +22,10 @@ struct RequestMemory: ~Copyable {
   static let maximumHeadBytes = 64 << 10
   static let maximumLines = 128
 
-  init() {}
+  /// The line of requests that have none of their own. As an option libcurl would put it together twice for each request.
+  private let userAgent: String
+
+  init(userAgent: String) { self.userAgent = "User-Agent: \(userAgent)" }
 
   deinit { free(block) }
 
@@ -30,7 +33,8 @@ struct RequestMemory: ~Copyable {
   ///
   /// - Throws: what is wrong with a line.
   mutating func fill(_ headers: [String], _ bytes: [UInt8], _ range: Range<Int>) throws(HTTPClientFailure) {
-    var textBytes = RequestMemory.noExpectation.utf8.count + RequestMemory.noContentType.utf8.count + 2
+    var textBytes =
+      userAgent.utf8.count + RequestMemory.noExpectation.utf8.count + RequestMemory.noContentType.utf8.count + 3
     for line in headers { textBytes += line.utf8.count + 1 }
     guard headers.count <= RequestMemory.maximumLines, textBytes <= RequestMemory.maximumHeadBytes else {
       throw HTTPClientFailure(
@@ -39,8 +43,8 @@ struct RequestMemory: ~Copyable {
           + "\(RequestMemory.maximumHeadBytes) bytes")
     }
     let range = range.clamped(to: bytes.indices)
-    // Two lines of our own may be added.
-    let listBytes = (headers.count + 2) * MemoryLayout<curl_slist>.stride
+    // Three lines of our own may be added.
+    let listBytes = (headers.count + 3) * MemoryLayout<curl_slist>.stride
     let block = try reserve(listBytes + textBytes + range.count)
     let list = block.assumingMemoryBound(to: curl_slist.self)
     var text = block + listBytes
@@ -56,9 +60,17 @@ struct RequestMemory: ~Copyable {
       return known
     }
     var hasContentType = false
-    for line in headers where try add(line) == .contentType { hasContentType = true }
+    var hasUserAgent = false
+    for line in headers {
+      switch try add(line) {
+      case .contentType: hasContentType = true
+      case .userAgent: hasUserAgent = true
+      case .other: break
+      }
+    }
     _ = try add(RequestMemory.noExpectation)
     if !hasContentType { _ = try add(RequestMemory.noContentType) }
+    if !hasUserAgent { _ = try add(userAgent) }
     bytes.withUnsafeBytes { bytes in
       if let start = bytes.baseAddress { text.copyMemory(from: start + range.lowerBound, byteCount: range.count) }
     }
@@ -96,6 +108,7 @@ struct RequestMemory: ~Copyable {
 enum HeaderLine {
   enum Known {
     case contentType
+    case userAgent
     case other
   }
 
@@ -111,14 +124,20 @@ enum HeaderLine {
   /// Refuses what would end the line early, hide it from libcurl or change how the request is framed. A line without a
   /// value is brought into the form that libcurl sends.
   static func check(_ bytes: UnsafeMutableRawBufferPointer) throws(HTTPClientFailure) -> Known {
-    guard let colon = bytes.firstIndex(of: UInt8(ascii: ":")), colon > 0,
-      bytes[..<colon].allSatisfy(isTokenByte)
-    else { throw refusal("a line of its head does not begin with a name and a colon") }
+    var colon = 0
+    while colon < bytes.count, isTokenByte(bytes[colon]) { colon += 1 }
+    guard colon > 0, colon < bytes.count, bytes[colon] == UInt8(ascii: ":") else {
+      throw refusal("a line of its head does not begin with a name and a colon")
+    }
     var isControl = false
     var hasValue = false
-    for byte in bytes[(colon + 1)...] {
-      isControl = isControl || (byte < 0x20 && byte != 0x09) || byte == 0x7f
-      hasValue = hasValue || (byte != 0x20 && byte != 0x09)
+    // Indices, not a slice: every request passes here.
+    for index in (colon + 1)..<bytes.count {
+      switch bytes[index] {
+      case 0x20, 0x09: continue
+      case 0..<0x20, 0x7f: isControl = true
+      default: hasValue = true
+      }
     }
     let name = UnsafeRawBufferPointer(rebasing: bytes[..<colon])
     if isControl {
@@ -133,7 +152,7 @@ enum HeaderLine {
       bytes[colon] = UInt8(ascii: ";")
       if colon + 1 < bytes.count { bytes[colon + 1] = 0 }
     }
-    return .other
+    return isSame(name, "user-agent") ? .userAgent : .other
   }
 
   /// Whether a method can be sent. CONNECT is for proxies.
@@ -157,7 +176,7 @@ enum HeaderLine {
   /// RFC 9110, section 5.6.2.
   private static func isTokenByte(_ byte: UInt8) -> Bool {
     switch byte {
-    case 0x30...0x39, 0x41...0x5a, 0x61...0x7a: true
+    case 0x61...0x7a, 0x30...0x39, 0x41...0x5a: true
     case UInt8(ascii: "!"), UInt8(ascii: "#")...UInt8(ascii: "'"), UInt8(ascii: "*"), UInt8(ascii: "+"),
       UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "^")...UInt8(ascii: "`"), UInt8(ascii: "|"),
       UInt8(ascii: "~"):

@@ -5,10 +5,13 @@ public struct RedisScript: Sendable, Hashable {
   public let source: String
   /// What servers call it by: the SHA-1 of the source in 40 hexadecimal digits.
   public let hash: String
+  /// The first two arguments of its call, as they go over the line.
+  let call: [UInt8]
 
   public init(_ source: String) {
     self.source = source
     hash = RedisScript.hash(of: Array(source.utf8))
+    call = Array("$7\r\nEVALSHA\r\n$\(hash.utf8.count)\r\n\(hash)\r\n".utf8)
   }
 
   private static func hash(of bytes: [UInt8]) -> String {

@@ -46,8 +46,7 @@ public struct RedisPipeline: Sendable {
     // Next to all calls of a pipeline are those of one script.
     if scripts.first != script { scripts.insert(script) }
     open(keys + arguments + 3)
-    append("EVALSHA")
-    append(script.hash)
+    call(script)
     append(keys)
   }
 
@@ -55,8 +54,7 @@ public struct RedisPipeline: Sendable {
     if let script = command.script {
       scripts.insert(script)
       open(command.lengths.count + 2)
-      append("EVALSHA")
-      append(script.hash)
+      call(script)
     } else {
       open(command.lengths.count)
     }
@@ -70,9 +68,13 @@ public struct RedisPipeline: Sendable {
   private mutating func open(_ arguments: Int) {
     assert(missing == 0, "the command before this one lacks \(missing) arguments")
     missing = arguments
-    bytes.append(UInt8(ascii: "*"))
-    number(arguments)
-    newline()
+    write(UInt8(ascii: "*"), arguments)
+  }
+
+  /// The first two arguments of a script's call.
+  private mutating func call(_ script: RedisScript) {
+    bytes.append(contentsOf: script.call)
+    missing -= 2
   }
 
   // MARK: Arguments
@@ -91,15 +93,18 @@ public struct RedisPipeline: Sendable {
 
   /// A number in decimal digits.
   public mutating func append(_ argument: Int) {
-    var length = argument < 0 ? 2 : 1
-    var rest = argument.magnitude / 10
-    while rest > 0 {
-      length += 1
-      rest /= 10
+    let newline = RedisPipeline.newlineCount
+    // The 20 characters of the least number, the two of their count, a mark and the ends of two lines.
+    withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 28) { buffer in
+      var start = RedisPipeline.writeNewline(buffer, before: buffer.count)
+      start = RedisPipeline.write(argument, buffer, before: start)
+      let length = buffer.count - newline - start
+      start = RedisPipeline.writeNewline(buffer, before: start)
+      start = RedisPipeline.write(length, buffer, before: start) - 1
+      buffer[start] = UInt8(ascii: "$")
+      bytes.append(contentsOf: UnsafeBufferPointer(rebasing: buffer[start...]))
     }
-    beginArgument(length)
-    number(argument)
-    endArgument()
+    argumentIsWhole()
   }
 
   /// The eight bytes of a word, the most significant one first.
@@ -118,35 +123,59 @@ public struct RedisPipeline: Sendable {
     endArgument()
   }
 
-  private mutating func beginArgument(_ length: Int) {
-    bytes.append(UInt8(ascii: "$"))
-    number(length)
-    newline()
-  }
+  private mutating func beginArgument(_ length: Int) { write(UInt8(ascii: "$"), length) }
 
   private mutating func endArgument() {
-    newline()
-    missing -= 1
-    if missing == 0 { ends.append(bytes.count) }
-  }
-
-  private mutating func newline() {
     bytes.append(0x0D)
     bytes.append(0x0A)
+    argumentIsWhole()
+  }
+
+  private mutating func argumentIsWhole() {
+    missing -= 1
+    if missing == 0 { ends.append(bytes.count) }
   }
 
   private mutating func write(_ word: UInt64) {
     withUnsafeBytes(of: word.bigEndian) { bytes.append(contentsOf: $0) }
   }
 
-  private mutating func number(_ value: Int) {
-    if value < 0 { bytes.append(UInt8(ascii: "-")) }
-    let start = bytes.count
+  // MARK: Numbers
+
+  // Put together in a place of their own and appended at once: byte by byte they would be what a pipeline costs most.
+
+  /// A line of a mark and a number.
+  private mutating func write(_ mark: UInt8, _ value: Int) {
+    withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 24) { buffer in
+      var start = RedisPipeline.writeNewline(buffer, before: buffer.count)
+      start = RedisPipeline.write(value, buffer, before: start) - 1
+      buffer[start] = mark
+      bytes.append(contentsOf: UnsafeBufferPointer(rebasing: buffer[start...]))
+    }
+  }
+
+  private static let newlineCount = 2
+
+  /// - Returns: where it begins.
+  private static func writeNewline(_ buffer: UnsafeMutableBufferPointer<UInt8>, before end: Int) -> Int {
+    buffer[end - 2] = 0x0D
+    buffer[end - 1] = 0x0A
+    return end - newlineCount
+  }
+
+  /// - Returns: where it begins.
+  private static func write(_ value: Int, _ buffer: UnsafeMutableBufferPointer<UInt8>, before end: Int) -> Int {
+    var start = end
     var rest = value.magnitude
     repeat {
-      bytes.append(UInt8(ascii: "0") + UInt8(rest % 10))
+      start -= 1
+      buffer[start] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
       rest /= 10
     } while rest > 0
-    if bytes.count - start > 1 { bytes[start...].reverse() }
+    if value < 0 {
+      start -= 1
+      buffer[start] = UInt8(ascii: "-")
+    }
+    return start
   }
 }

@@ -39,7 +39,7 @@ extension BuiltInComponents {
               check: { text in
                 let isProxy =
                   ["http://", "https://"].contains { text.hasPrefix($0) && text.utf8.count > $0.utf8.count }
-                  && text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F }
+                  && text.isVisibleASCII
                 return isProxy ? nil : "is no URL of a proxy"
               })), defaultMeaning: "none; environment variables are not looked at",
           example: "http://proxy.internal:3128",

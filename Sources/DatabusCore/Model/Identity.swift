@@ -20,18 +20,24 @@ public struct DeliveryID: Hashable, Sendable {
 
   /// Reads what `description` says; nil for anything else.
   public init?(_ text: String) {
-    guard text.utf8.count == 32 else { return nil }
+    var text = text
+    guard let id = text.withUTF8(DeliveryID.read) else { return nil }
+    self = id
+  }
+
+  private static func read(_ text: UnsafeBufferPointer<UInt8>) -> DeliveryID? {
+    guard text.count == 32 else { return nil }
     var words: (UInt64, UInt64) = (0, 0)
-    for (index, byte) in text.utf8.enumerated() {
+    for index in 0..<32 {
       let digit: UInt64
-      switch byte {
-      case 0x30...0x39: digit = UInt64(byte - 0x30)
-      case 0x61...0x66: digit = UInt64(byte - 0x61 + 10)
+      switch text[index] {
+      case let byte where (0x30...0x39).contains(byte): digit = UInt64(byte - 0x30)
+      case let byte where (0x61...0x66).contains(byte): digit = UInt64(byte - 0x61 + 10)
       default: return nil
       }
-      if index < 16 { words.0 = words.0 << 4 | digit } else { words.1 = words.1 << 4 | digit }
+      words = (words.0 << 4 | words.1 >> 60, words.1 << 4 | digit)
     }
-    self.init(high: words.0, low: words.1)
+    return DeliveryID(high: words.0, low: words.1)
   }
 
   /// What stands for an id that another producer has chosen: itself where it has our form, else a digest of it.

@@ -24,6 +24,9 @@ public final class HTTPChannel: DeliveryChannel {
   private struct PlanKey: Hashable, Sendable {
     var url: String
     var settings: DeliverySettings
+
+    // Settings differ between URLs and seldom at one, and there is much of them.
+    func hash(into hasher: inout Hasher) { hasher.combine(url) }
   }
 
   private let client: HTTPClient
@@ -61,7 +64,7 @@ public final class HTTPChannel: DeliveryChannel {
   }
 
   public func start(_ attempts: [DeliveryAttempt], _ port: any AttemptPort) {
-    let timestamp = clock.wallMilliseconds() / 1000
+    let timestamp = RequestPlan.Timestamp(milliseconds: clock.wallMilliseconds())
     var requests: [HTTPClientRequest] = []
     requests.reserveCapacity(attempts.count)
     var refused: [AttemptOutcome] = []
@@ -78,7 +81,9 @@ public final class HTTPChannel: DeliveryChannel {
     if !refused.isEmpty { refusals.end(refused, port) }
   }
 
-  private func request(_ attempt: DeliveryAttempt, _ timestamp: Int64) throws(DeliveryRefusal) -> HTTPClientRequest {
+  private func request(
+    _ attempt: DeliveryAttempt, _ timestamp: RequestPlan.Timestamp
+  ) throws(DeliveryRefusal) -> HTTPClientRequest {
     guard attempt.payload.count <= maximumPayloadBytes else {
       throw DeliveryRefusal(
         .tooLarge, "the payload has \(attempt.payload.count) bytes; at most \(maximumPayloadBytes) are sent")

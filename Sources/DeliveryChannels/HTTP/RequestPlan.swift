@@ -5,8 +5,8 @@ import HTTPClient
 /// How requests are made for one destination under given settings: what is the same for all of them, worked out once.
 struct RequestPlan: Sendable {
   private let format: DeliverySettings.Format
-  /// The value of `content-type` where the event does not give it.
-  private let contentType: String
+  /// The line of the content's type where the event does not give it.
+  private let contentTypeLine: String
   private let signature: WebhookSignature?
   /// Lines behind the dispatcher's own.
   private let lines: [String]
@@ -30,7 +30,7 @@ struct RequestPlan: Sendable {
         lines.append("\(header.name): \(header.value)")
       }
     }
-    self.contentType = contentType
+    contentTypeLine = RequestPlan.contentTypeName + contentType
     self.lines = lines
   }
 
@@ -60,7 +60,7 @@ struct RequestPlan: Sendable {
     if case .basic(let username, _) = authentication {
       return "Basic " + Base64.encode(Array("\(username):\(value)".utf8))
     }
-    guard !value.isEmpty, value.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
+    guard !value.isEmpty, value.isVisibleASCII else {
       throw DeliveryRefusal(
         .authentication,
         "the secret \"\(name)\" cannot be a bearer token: it is empty or has a space or a character that is not printable ASCII"
@@ -79,28 +79,43 @@ struct RequestPlan: Sendable {
     return values
   }
 
+  private static let contentTypeName = "content-type: "
+  private static let idName = WebhookSignature.idHeader + ": "
+  private static let signatureName = WebhookSignature.signatureHeader + ": "
+
+  /// A moment as it stands in a request, the same for all attempts that begin together.
+  struct Timestamp {
+    /// Since 1970.
+    let seconds: Int64
+    let line: String
+
+    init(milliseconds: Int64) {
+      seconds = milliseconds / 1000
+      line = "\(WebhookSignature.timestampHeader): \(seconds)"
+    }
+  }
+
   /// The request of one attempt.
   ///
-  /// - Parameter timestamp: seconds since 1970.
+  /// - Parameter timestamp: the moment of the attempt.
   /// - Throws: why it can never be sent.
   func request(
-    _ attempt: DeliveryAttempt, timestamp: Int64, _ bind: (DeliveryAttempt, Bool) -> CloudEventBinding.Outcome
+    _ attempt: DeliveryAttempt, timestamp: Timestamp, _ bind: (DeliveryAttempt, Bool) -> CloudEventBinding.Outcome
   ) throws(DeliveryRefusal) -> HTTPClientRequest {
     // In the head and in what is signed: with a ".", parts of it could be taken for the timestamp.
-    guard (1...256).contains(attempt.id.utf8.count),
-      attempt.id.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F && $0 != 0x2E })
+    guard (1...256).contains(attempt.id.utf8.count), attempt.id.isVisibleASCII(butNot: UInt8(ascii: "."))
     else {
       throw DeliveryRefusal(
         .poison, "the delivery's id has no character, more than 256, or one that is not printable ASCII or is a \".\"")
     }
-    var type: String? = contentType
+    var typeLine: String? = contentTypeLine
     var eventLines: [String] = []
     var bytes = attempt.value
     var body = attempt.payload
     if format != .payload {
       switch bind(attempt, format == .binary) {
       case .message(let message):
-        type = message.contentType
+        typeLine = message.contentType.map { RequestPlan.contentTypeName + $0 }
         eventLines = message.headers
         bytes = message.bytes
         body = message.body
@@ -115,12 +130,12 @@ struct RequestPlan: Sendable {
     }
     var headers: [String] = []
     headers.reserveCapacity(4 + eventLines.count + lines.count)
-    if let type { headers.append("content-type: \(type)") }
-    headers.append("\(WebhookSignature.idHeader): \(attempt.id)")
-    headers.append("\(WebhookSignature.timestampHeader): \(timestamp)")
+    if let typeLine { headers.append(typeLine) }
+    headers.append(RequestPlan.idName + attempt.id)
+    headers.append(timestamp.line)
     if let signature {
-      let value = signature.header(id: attempt.id, timestamp: timestamp, bytes: bytes, body: body)
-      headers.append("\(WebhookSignature.signatureHeader): \(value)")
+      let value = signature.header(id: attempt.id, timestamp: timestamp.seconds, bytes: bytes, body: body)
+      headers.append(RequestPlan.signatureName + value)
     }
     headers += eventLines
     headers += lines

@@ -18,7 +18,7 @@ extension DispatcherDeclaration {
         "Attempts at a time, to all destinations together; no destination gets more than a quarter of them."),
       FieldDeclaration(
         "queue", .integer(1...1_000_000), default: 1000,
-        "Deliveries that wait in memory for one destination, or as many as it takes in 15 s where those are more; further ones go to a retry stream."
+        "Deliveries that wait in memory for one destination, or as many as it takes in 30 s (`inMemory`) where those are more; further ones go to a retry stream."
       ),
       FieldDeclaration(
         "payloadBytes", .size(1...(1 << 30)), default: "256KiB", "The largest payload; a larger one is a dead letter."),

@@ -4,6 +4,8 @@ import DatabusCore
 final class Destination {
   let target: DeliveryTarget
   let server: DestinationServer
+  /// What counts its attempts.
+  let attempts: DispatchMetrics.Attempts
   private var queue = Queue<DeliveryJob>(keptCapacity: 64)
   /// Attempts under way, from the claim on.
   var active = 0
@@ -21,9 +23,10 @@ final class Destination {
   /// How many this process has put into retry streams for want of room here and not seen again, about.
   var setAside = 0
 
-  init(_ target: DeliveryTarget, _ server: DestinationServer) {
+  init(_ target: DeliveryTarget, _ server: DestinationServer, _ attempts: DispatchMetrics.Attempts) {
     self.target = target
     self.server = server
+    self.attempts = attempts
   }
 
   var queueCount: Int { queue.count }

@@ -59,7 +59,7 @@ extension DeliveryDesk {
 
   /// Whether a text can stand in a header as it is.
   private static func isSendable(_ id: String) -> Bool {
-    (1...256).contains(id.utf8.count) && id.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F }
+    (1...256).contains(id.utf8.count) && id.isVisibleASCII
   }
 
   // MARK: Destinations
@@ -86,7 +86,7 @@ extension DeliveryDesk {
     if let known = destinations[target.url] { return known }
     let server = servers[target.server] ?? DestinationServer(target.server)
     servers[target.server] = server
-    let destination = Destination(target, server)
+    let destination = Destination(target, server, parts.metrics.attempts(target.label))
     destinations[target.url] = destination
     return destination
   }

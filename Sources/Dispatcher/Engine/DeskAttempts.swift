@@ -294,7 +294,8 @@ extension DeliveryDesk {
     release(job, now)
     let isFault = if case .retry(let isFault, _) = outcome.verdict { isFault } else { false }
     destination.breaker.end(isFault: isFault, at: now, settings.breaker)
-    parts.metrics.attempt(destination.target.label, outcome)
+    destination.attempts.count(outcome.verdict)
+    parts.metrics.attemptTime.record(outcome.duration)
     switch outcome.verdict {
     case .delivered:
       note(job, .delivered, outcome.detail)

@@ -13,9 +13,9 @@ extension DeliveryDesk {
     return max(settings.queue, soon)
   }
 
-  /// How many a destination takes in the next quarter of a minute; nil where that is not known.
+  /// How many a destination takes in the time that a retry may wait in memory; nil where that is not known.
   private func takenSoon(by destination: Destination, _ now: Instant) -> Int? {
-    destination.rate(at: now).map { Int(clamping: $0 * settings.retry.inMemory.fractionalSeconds / 2) }
+    destination.rate(at: now).map { Int(clamping: $0 * settings.retry.inMemory.fractionalSeconds) }
   }
 
   /// Looks at what has been in memory for long: it keeps positions from moving, and is set aside in a retry stream where its turn is not near.

@@ -46,19 +46,29 @@ final class DispatchMetrics: Sendable {
       [MetricLabel("reason", reason.rawValue)])
   }
 
-  /// An attempt has ended at a destination of this label.
-  func attempt(_ label: String, _ outcome: AttemptOutcome) {
-    let ending =
-      switch outcome.verdict {
-      case .delivered: "delivered"
-      case .retry: "failed"
-      case .rejected: "rejected"
+  /// How attempts at destinations of one label ended.
+  struct Attempts {
+    fileprivate let delivered: Counter
+    fileprivate let failed: Counter
+    fileprivate let rejected: Counter
+
+    func count(_ verdict: AttemptOutcome.Verdict) {
+      switch verdict {
+      case .delivered: delivered.add(1)
+      case .retry: failed.add(1)
+      case .rejected: rejected.add(1)
       }
-    registry.counter(
-      "databus_dispatch_attempts_total", "Attempts, by the destination's host and how they ended.",
-      [MetricLabel("host", bounded(label)), MetricLabel("outcome", ending)]
-    ).add(1)
-    attemptTime.record(outcome.duration)
+    }
+  }
+
+  func attempts(_ label: String) -> Attempts {
+    let host = bounded(label)
+    func counter(_ outcome: String) -> Counter {
+      registry.counter(
+        "databus_dispatch_attempts_total", "Attempts, by the destination's host and how they ended.",
+        [MetricLabel("host", host), MetricLabel("outcome", outcome)])
+    }
+    return Attempts(delivered: counter("delivered"), failed: counter("failed"), rejected: counter("rejected"))
   }
 
   private func bounded(_ label: String) -> String {
