@@ -272,6 +272,8 @@ actor RulesFeed {
     var place: String?
   }
 
+  private static let changesBetweenTables = 100_000
+
   private func take(_ batch: consuming RecordBatch) async throws {
     let assignment = batch.assignment
     guard let entry = partitions[assignment.partition], entry.assignment == assignment else { return }
@@ -288,8 +290,9 @@ actor RulesFeed {
           place: batch.storage.place(of: index)))
     }
     for change in changes { take(change, assignment.partition, entry.tracker) }
+    // Each table is made of all rules: those in between are only for the sake of memory.
+    if builder.changeCount >= RulesFeed.changesBetweenTables + table.ruleCount { publish() }
     if unsaved.count >= 5000 {
-      publish()
       // Where the state is away, the pipeline finds out when it saves.
       do { _ = try await save() } catch StateError.unavailable {}
     }

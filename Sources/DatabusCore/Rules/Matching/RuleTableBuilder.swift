@@ -21,6 +21,8 @@ struct RuleTableBuilder {
   private static let typesPerChunk = 16
 
   var hasChanges: Bool { !edits.isEmpty }
+  /// Types that rules since the last table have begun or ceased to name.
+  var changeCount: Int { edits.count }
 
   /// The place of the scheme's sink, which the rule's results go to.
   mutating func upsert(_ rule: Rule, sink: Int) {
