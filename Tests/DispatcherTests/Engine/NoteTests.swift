@@ -55,7 +55,8 @@ import Testing
     #expect(notes.first?.happening == .failed)
     #expect(stored.stream == "results-http-retry-1m")
     let due = try #require(stored.due)
-    #expect(due - stored.at >= 90_000)
+    // It is due 90 s after the answer came; the note is of a moment later.
+    #expect(due - stored.at > 89_000)
     // The copy is the same result.
     #expect(notes.allSatisfy { $0.result == "results-http/0/0" })
   }
