@@ -176,7 +176,7 @@ enum HeaderLine {
   /// RFC 9110, section 5.6.2.
   private static func isTokenByte(_ byte: UInt8) -> Bool {
     switch byte {
-    case 0x61...0x7a, 0x30...0x39, 0x41...0x5a: true
+    case 0x30...0x39, 0x41...0x5a, 0x61...0x7a: true
     case UInt8(ascii: "!"), UInt8(ascii: "#")...UInt8(ascii: "'"), UInt8(ascii: "*"), UInt8(ascii: "+"),
       UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "^")...UInt8(ascii: "`"), UInt8(ascii: "|"),
       UInt8(ascii: "~"):

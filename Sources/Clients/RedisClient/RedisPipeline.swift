@@ -93,15 +93,11 @@ public struct RedisPipeline: Sendable {
 
   /// A number in decimal digits.
   public mutating func append(_ argument: Int) {
-    let newline = RedisPipeline.newlineCount
     // The 20 characters of the least number, the two of their count, a mark and the ends of two lines.
     withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 28) { buffer in
-      var start = RedisPipeline.writeNewline(buffer, before: buffer.count)
-      start = RedisPipeline.write(argument, buffer, before: start)
-      let length = buffer.count - newline - start
-      start = RedisPipeline.writeNewline(buffer, before: start)
-      start = RedisPipeline.write(length, buffer, before: start) - 1
-      buffer[start] = UInt8(ascii: "$")
+      let end = RedisPipeline.writeNewline(buffer, before: buffer.count)
+      let digits = RedisPipeline.write(argument, buffer, before: end)
+      let start = RedisPipeline.writeLine(UInt8(ascii: "$"), end - digits, buffer, before: digits)
       bytes.append(contentsOf: UnsafeBufferPointer(rebasing: buffer[start...]))
     }
     argumentIsWhole()
@@ -147,20 +143,25 @@ public struct RedisPipeline: Sendable {
   /// A line of a mark and a number.
   private mutating func write(_ mark: UInt8, _ value: Int) {
     withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 24) { buffer in
-      var start = RedisPipeline.writeNewline(buffer, before: buffer.count)
-      start = RedisPipeline.write(value, buffer, before: start) - 1
-      buffer[start] = mark
+      let start = RedisPipeline.writeLine(mark, value, buffer, before: buffer.count)
       bytes.append(contentsOf: UnsafeBufferPointer(rebasing: buffer[start...]))
     }
   }
 
-  private static let newlineCount = 2
+  /// - Returns: where it begins.
+  private static func writeLine(
+    _ mark: UInt8, _ value: Int, _ buffer: UnsafeMutableBufferPointer<UInt8>, before end: Int
+  ) -> Int {
+    let start = write(value, buffer, before: writeNewline(buffer, before: end)) - 1
+    buffer[start] = mark
+    return start
+  }
 
   /// - Returns: where it begins.
   private static func writeNewline(_ buffer: UnsafeMutableBufferPointer<UInt8>, before end: Int) -> Int {
     buffer[end - 2] = 0x0D
     buffer[end - 1] = 0x0A
-    return end - newlineCount
+    return end - 2
   }
 
   /// - Returns: where it begins.

@@ -30,9 +30,10 @@ public struct DeliveryID: Hashable, Sendable {
     var words: (UInt64, UInt64) = (0, 0)
     for index in 0..<32 {
       let digit: UInt64
-      switch text[index] {
-      case let byte where (0x30...0x39).contains(byte): digit = UInt64(byte - 0x30)
-      case let byte where (0x61...0x66).contains(byte): digit = UInt64(byte - 0x61 + 10)
+      let byte = text[index]
+      switch byte {
+      case 0x30...0x39: digit = UInt64(byte - 0x30)
+      case 0x61...0x66: digit = UInt64(byte - 0x61 + 10)
       default: return nil
       }
       words = (words.0 << 4 | words.1 >> 60, words.1 << 4 | digit)

@@ -25,8 +25,13 @@ public final class HTTPChannel: DeliveryChannel {
     var url: String
     var settings: DeliverySettings
 
-    // Settings differ between URLs and seldom at one, and there is much of them.
-    func hash(into hasher: inout Hasher) { hasher.combine(url) }
+    // What rules for one URL differ in, and most have none of: all of the settings would take longer than the look-up.
+    func hash(into hasher: inout Hasher) {
+      hasher.combine(url)
+      hasher.combine(settings.headers)
+      hasher.combine(settings.signingSecret)
+      hasher.combine(settings.authentication)
+    }
   }
 
   private let client: HTTPClient
